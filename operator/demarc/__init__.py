@@ -1,0 +1,1 @@
+"""Demarc: what must not leave does not leave."""

@@ -1,0 +1,1 @@
+"""How do people and the command line look inside? The administration HTTP API."""

@@ -1,0 +1,1 @@
+"""What can a user write, and which conditions and reasons can be the answer? Types only, pure."""

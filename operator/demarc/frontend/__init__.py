@@ -1,0 +1,1 @@
+"""How does an OpenAI request become a Triton request, and the answer an OpenAI answer?"""

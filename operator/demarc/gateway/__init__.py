@@ -1,0 +1,1 @@
+"""What runs beside each Envoy? The decision service, the xDS files and the access-log tailer."""

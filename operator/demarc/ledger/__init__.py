@@ -1,0 +1,1 @@
+"""Where are audit records and usage kept? The only package that stores them."""

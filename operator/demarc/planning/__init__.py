@@ -1,0 +1,1 @@
+"""Which Kubernetes objects does a valid resource need, and what do applied objects mean? Pure."""

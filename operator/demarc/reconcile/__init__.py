@@ -1,0 +1,1 @@
+"""What happens when a resource changes? Observe, validate, plan, apply, prune, report."""

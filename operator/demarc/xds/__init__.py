@@ -1,0 +1,1 @@
+"""What must Envoy be told so that it does what the epoch says? Pure."""

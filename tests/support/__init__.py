@@ -1,0 +1,1 @@
+"""What do tests build and compare with? Builders, fakes and the oracle."""

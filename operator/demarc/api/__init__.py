@@ -1,1 +1,1 @@
-"""What can a user write, and which conditions and reasons can be the answer? Types only, pure."""
+"""What do users write, and what do they read back? Resource types, conditions and reasons; pure."""

@@ -1,0 +1,188 @@
+"""What may a tenant's apps reach, and in which order? A RoutingPolicy grants and orders.
+
+INVARIANT: tests in `when` are downward-closed in the label (`atMost`, `notIn`): a request with a
+higher label never passes a permit that a lower one fails.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from demarc.api.schema import (
+    ApiModel,
+    AtomicList,
+    Country,
+    DnsLabel,
+    DnsSubdomain,
+    Level,
+    MapList,
+    Rule,
+    SetList,
+)
+from demarc.api.v1alpha1.common import Category, Conditions, Object, Scope, SecretKeyRef
+from demarc.api.v1alpha1.model_deployment import ModelName
+
+Purpose = Annotated[
+    str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Z][A-Za-z0-9]*$")
+]
+
+
+class ServiceAccountRef(ApiModel):
+    """A ServiceAccount in the object's own namespace."""
+
+    name: DnsSubdomain
+    """Name of the ServiceAccount."""
+
+
+ONE_CREDENTIAL = Rule(
+    "has(self.serviceAccountRef) != has(self.apiKeySecretRef)",
+    "exactly one of serviceAccountRef and apiKeySecretRef must be set",
+)
+
+
+class Client(ApiModel):
+    """A credential that proves an app."""
+
+    cel_rules: ClassVar[tuple[Rule, ...]] = (ONE_CREDENTIAL,)
+
+    name: DnsLabel
+    """Name of the client, unique in the policy."""
+    app: DnsLabel
+    """The app that calls with this credential."""
+    service_account_ref: ServiceAccountRef | None = None
+    """ServiceAccount whose token (audience demarc) is the credential."""
+    api_key_secret_ref: SecretKeyRef | None = None
+    """Secret whose key holds the API key."""
+
+    @model_validator(mode="after")
+    def _one_credential(self) -> Self:
+        if (self.service_account_ref is None) == (self.api_key_secret_ref is None):
+            raise ValueError(ONE_CREDENTIAL.message)
+        return self
+
+
+class Target(ApiModel):
+    """A ModelDeployment; a target that does not exist is no endpoint."""
+
+    namespace: DnsLabel
+    """Namespace of the ModelDeployment."""
+    name: DnsSubdomain
+    """Name of the ModelDeployment."""
+
+
+class Model(ApiModel):
+    """A model name that clients may ask for."""
+
+    name: ModelName
+    """The request's `model`."""
+    targets: Annotated[tuple[Target, ...], Field(min_length=1, max_length=64), AtomicList()]
+    """ModelDeployments that can answer, in the order of preference for `order: Listed`."""
+
+
+class AtMost(ApiModel):
+    """Holds for this level and everything below."""
+
+    at_most: Level
+    """Highest level, 1 to 5."""
+
+
+class CategoriesNotIn(ApiModel):
+    """Holds when the label has none of these categories."""
+
+    not_in: Annotated[tuple[Category, ...], Field(min_length=1, max_length=32), SetList()]
+    """Categories that must be absent."""
+
+
+class When(ApiModel):
+    """Which requests a permit row is for; every test that is stated must hold."""
+
+    apps: Annotated[tuple[DnsLabel, ...], Field(min_length=1, max_length=256), SetList()] | None = None
+    """Apps of this policy; absent: all of them."""
+    level: AtMost | None = None
+    """Highest level of the label; absent: any level."""
+    categories: CategoriesNotIn | None = None
+    """Categories that must be absent from the label."""
+    purposes: Annotated[tuple[Purpose, ...], Field(min_length=1, max_length=64), SetList()] | None = None
+    """The app's registration must name at least one of these purposes."""
+
+
+class Permit(ApiModel):
+    """One row that lets requests reach targets; what no row names is not reached."""
+
+    name: DnsLabel
+    """Name of the row."""
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=2), SetList()]
+    """Which endpoints of the targets: Private, Public or both."""
+    when: When | None = None
+    """Which requests; absent: all of this policy's apps."""
+    targets: Annotated[
+        tuple[Target, ...], Field(min_length=1, max_length=64), MapList(("namespace", "name"))
+    ]
+    """ModelDeployments that the row lets requests reach."""
+
+
+class CheckRequest(ApiModel):
+    """The request of a check; what is not stated takes the app's own floor."""
+
+    app: DnsLabel
+    """App that asks."""
+    model: ModelName | None = None
+    """Model name; absent: each model of the policy."""
+    level: Level | None = None
+    """Level of the label."""
+    categories: Annotated[tuple[Category, ...], Field(max_length=32), SetList()] | None = None
+    """Categories of the label."""
+    origins: Annotated[tuple[Country, ...], Field(max_length=64), SetList()] | None = None
+    """Origins of the label."""
+
+
+class Check(ApiModel):
+    """A promise that is tried when the policy changes; a broken one refuses the change."""
+
+    name: DnsLabel
+    """Name of the check."""
+    request: CheckRequest
+    """The request that is tried."""
+    never_reaches: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=2), SetList()]
+    """Scopes that the request must not reach."""
+
+
+class RoutingPolicySpec(ApiModel):
+    """What the tenant team says."""
+
+    clients: Annotated[tuple[Client, ...], Field(max_length=256), MapList(("name",))]
+    """Credentials and the apps that they prove."""
+    models: Annotated[tuple[Model, ...], Field(max_length=256), MapList(("name",))]
+    """Model names that clients may ask for; others are not found."""
+    permit: Annotated[tuple[Permit, ...], Field(max_length=256), MapList(("name",))]
+    """Rows that let requests reach targets; an empty list permits nothing."""
+    order: Literal["Cheapest", "Listed"]
+    """Which permitted endpoint is taken first."""
+    checks: Annotated[tuple[Check, ...], Field(max_length=256), MapList(("name",))] | None = None
+    """Promises that are tried at every change."""
+
+
+class RoutingPolicyStatus(ApiModel):
+    """What the operator did for a RoutingPolicy."""
+
+    observed_generation: Annotated[int, Field(ge=0)] = 0
+    """The generation that this status speaks of."""
+    url: Annotated[str, StringConstraints(max_length=512)] | None = None
+    """The gateway's OpenAI-compatible base URL."""
+    epoch: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """Number of the first epoch that holds this generation, as TERM.COUNTER."""
+    conditions: Conditions = ()
+    """Accepted, Programmed, Ready."""
+
+
+class RoutingPolicy(Object):
+    """What the apps of one tenant may reach, and in which order."""
+
+    kind: Literal["RoutingPolicy"]
+    """Always RoutingPolicy."""
+    spec: RoutingPolicySpec
+    """What the tenant team says."""
+    status: RoutingPolicyStatus | None = None
+    """What the operator did."""

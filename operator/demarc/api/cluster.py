@@ -132,6 +132,7 @@ class WatchEvent:
 # ClusterError                 something a cluster said no to, or could not say
 # ├── PermanentError           the same call fails again until something changes
 # │   ├── InvalidError         the object breaks a rule of its kind
+# │   ├── NotFoundError        what the call builds on is not there: the namespace, the object
 # │   ├── ConflictError        another field manager owns a field, or the object was replaced
 # │   ├── ForbiddenError       the caller may not
 # │   └── GoneError            the watch is too old: list again
@@ -146,6 +147,10 @@ class PermanentError(ClusterError):
 
 class InvalidError(PermanentError):
     """The object breaks a rule of its kind; the text names the fields."""
+
+
+class NotFoundError(PermanentError):
+    """What the call builds on is not there: the namespace, or the object whose status it is."""
 
 
 class ConflictError(PermanentError):

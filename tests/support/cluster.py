@@ -1,0 +1,85 @@
+"""Which cluster do tests use? `MemoryCluster`, with a clock that stands still and counted ids."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from demarc.local.store import Journal, Store
+from demarc.local.tokens import TokenSigner
+from support.pki import new_key
+
+NOON = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+ISSUER = "https://memory.test"
+
+
+@dataclass(slots=True)
+class Clock:
+    """A clock that moves when a test says so."""
+
+    now: datetime = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, by: timedelta) -> None:
+        """Let time pass."""
+        self.now += by
+
+
+@dataclass(slots=True)
+class Ids:
+    """Ids that are counted: `00000000-0000-4000-8000-000000000001`, ..."""
+
+    _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def __call__(self) -> str:
+        return f"00000000-0000-4000-8000-{next(self._numbers):012d}"
+
+
+@cache
+def _token_key() -> ec.EllipticCurvePrivateKey:
+    return new_key()
+
+
+class MemoryCluster(Store):
+    """The store of a `LocalNode` without the node: objects in memory, for tests."""
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], datetime] | None = None,
+        ids: Callable[[], str] | None = None,
+        history: int = 4096,
+        journal: Journal | None = None,
+    ) -> None:
+        super().__init__(
+            clock=clock or Clock(),
+            ids=ids or Ids(),
+            signer=TokenSigner(_token_key(), issuer=ISSUER),
+            history=history,
+            journal=journal,
+        )
+
+
+def namespace(name: str) -> dict[str, Any]:
+    """A Namespace to apply."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def config_map(
+    namespace: str, name: str, data: Mapping[str, str] | None = None, **metadata: Any
+) -> dict[str, Any]:
+    """A ConfigMap to apply; further arguments go to its metadata."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"namespace": namespace, "name": name, **metadata},
+        **({} if data is None else {"data": dict(data)}),
+    }

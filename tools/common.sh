@@ -30,17 +30,29 @@ python_fits() {
     "$1" -c "import ensurepip, sys, venv; sys.exit(not (3, $2) <= sys.version_info[:2] <= (3, $3))" 2>/dev/null
 }
 
-# Prints the first interpreter between 3.$1 and 3.$2; PYTHON, when set, is the only candidate.
+# Prints the first interpreter between 3.$1 and 3.$2 (99: no upper bound). PYTHON, when set, is the only
+# candidate; where there is an upper bound it is only the first, because another one does no harm there.
+# Without PYTHON an environment $3 that stands keeps its interpreter, whatever `python3` means today.
 find_python() {
-    local low=$1 high=$2 candidate candidates
-    candidates=${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}
+    local low=$1 high=$2 dir=$3 candidate candidates wanted="Python 3.$1 or newer"
+    candidates="python3 python3.14 python3.13 python3.12 python3.11"
+    if [ "$high" != 99 ]; then
+        wanted="Python 3.$low to 3.$high"
+        candidates="${PYTHON:-} $candidates"
+    elif [ -n "${PYTHON:-}" ]; then
+        candidates=$PYTHON
+    fi
+    if [ -z "${PYTHON:-}" ] && python_fits "$dir/bin/python" "$low" "$high"; then
+        "$dir/bin/python" -c 'import sys; print(sys._base_executable)'
+        return
+    fi
     for candidate in $candidates; do
         if python_fits "$candidate" "$low" "$high"; then
             "$candidate" -c 'import sys; print(sys.executable)'
             return
         fi
     done
-    die "no Python 3.$low to 3.$high with the venv module found among \`$candidates\`: install one and name it: make setup PYTHON=/path/to/python3"
+    die "$wanted with its venv module is needed and none of these is one:" $candidates "- install it, then: make setup PYTHON=/path/to/python3"
 }
 
 # Holds the lock of $1 (a name) until this shell ends.

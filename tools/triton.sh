@@ -8,9 +8,9 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 require_platform
-python=$(find_python 11 12) # numpy 1.26 has no wheel for 3.13
 hold triton
 dir=$tools/triton
+python=$(find_python 11 12 "$dir") # numpy 1.26 has no wheel for 3.13
 locked_venv "$dir" "$root/requirements/triton.lock" "$python"
 wrapper=$dir/bin/tritonserver
 [ "$fresh" = yes ] || [ ! -x "$wrapper" ] || [ ! -e "$dir/libpython/$(cat "$dir/.libpython" 2>/dev/null)" ] || exit 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from demarc.api.cluster import KINDS, InvalidError, Kind, Manifest, Ref
 
@@ -28,3 +29,14 @@ def ref_of(manifest: Manifest, kinds: Iterable[Kind] = KINDS) -> Ref:
     if not kind.namespaced and namespace:
         raise InvalidError(f"{kind.name} `{metadata['name']}` belongs to no namespace")
     return Ref(kind, namespace, str(metadata["name"]))
+
+
+def plain(value: Any) -> Any:
+    """A copy made of dicts and lists alone, as JSON libraries take it."""
+    match value:
+        case Mapping():
+            return {str(name): plain(child) for name, child in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case _:
+            return value

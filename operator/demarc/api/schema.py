@@ -1,18 +1,33 @@
 """How does a Python type say what its CRD field looks like? Markers that `crd` reads.
 
-Every rule that is stated here in CEL has a twin in Python: an API server refuses the object early,
-Demarc refuses it always.
+INVARIANT: every rule stands here twice, side by side: in CEL, so that an API server refuses the
+object early, and in Python, so that Demarc refuses it always.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
+
+RULE = "demarc_rule"
+"""Type of the pydantic errors that a broken `Rule` makes; their context holds the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +40,55 @@ class MapList:
 
     keys: tuple[str, ...]
 
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return handler(core_schema) | {
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": list(self.keys),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class SetList:
     """A list of scalars without order and without duplicates (`x-kubernetes-list-type: set`)."""
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return handler(core_schema) | {"x-kubernetes-list-type": "set"}
 
 
 @dataclass(frozen=True, slots=True)
 class AtomicList:
     """A list that one writer owns whole (`x-kubernetes-list-type: atomic`)."""
 
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return handler(core_schema) | {"x-kubernetes-list-type": "atomic"}
+
+
+ListMarker = MapList | SetList | AtomicList
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule in CEL and the sentence that a user reads when it is broken."""
+    """A rule over several fields of one object, in CEL and in Python.
+
+    Attributes:
+        cel: for the API server; `self` is the object that the rule stands on.
+        message: the sentence that a user reads when it is broken.
+        holds: the same rule over the Python object.
+        at: JSON names from the object to the field to look at; empty: the object itself.
+        remedy: what to do about it; empty when the message says it.
+    """
 
     cel: str
     message: str
+    holds: Callable[[Any], bool]
+    at: tuple[str, ...] = ()
+    remedy: str = ""
 
 
 class ApiModel(BaseModel):
@@ -59,28 +106,58 @@ class ApiModel(BaseModel):
 
     cel_rules: ClassVar[tuple[Rule, ...]] = ()
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """The JSON schema of the fields, and the rules in CEL."""
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        if cls.cel_rules:
+            schema["x-kubernetes-validations"] = [
+                {"rule": rule.cel, "message": rule.message}
+                | ({"fieldPath": "".join(f".{name}" for name in rule.at)} if rule.at else {})
+                for rule in cls.cel_rules
+            ]
+        return schema
+
     @model_validator(mode="after")
-    def _lists_hold_no_duplicates(self) -> Self:
-        for name, marker in _unique_lists(type(self)).items():
-            value = getattr(self, name)
-            if value is None:
-                continue
-            seen = set[object]()
-            for item in value:
-                identity = item if isinstance(marker, SetList) else _identity(item, marker)
-                if identity in seen:
-                    shown = identity if isinstance(marker, SetList) else dict(
-                        zip(marker.keys, identity, strict=True)
-                    )
-                    message = f"duplicate entry in `{to_camel(name)}`: `{shown}`"
-                    raise ValueError(message)
-                seen.add(identity)
+    def _rules_hold(self) -> Self:
+        """All broken rules at once, duplicates in lists included."""
+        broken = [*_duplicates(self), *_broken_rules(self)]
+        if broken:
+            raise ValidationError.from_exception_data(type(self).__name__, broken)
         return self
 
     def dump(self) -> dict[str, Any]:
         """The object as JSON values, camelCase, absent fields left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
+
+COUNTRIES = frozenset(
+    """
+    AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS
+    BT BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE
+    EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM
+    HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC
+    LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA
+    NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW
+    SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO
+    TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW
+    """.split()
+)
+"""ISO 3166-1 alpha-2, https://www.iso.org/iso-3166-country-codes.html, and XK.
+
+A code that nobody has (`UK`, `EU`) would be a rule that catches nobody, so it is refused.
+"""
+
+
+def _country_pattern(codes: Iterable[str]) -> str:
+    """All codes as one short pattern, grouped by the first letter: `A[DEF]|B[AB]`."""
+    groups = groupby(sorted(codes), key=lambda code: code[0])
+    return "|".join(f"{first}[{''.join(code[1] for code in group)}]" for first, group in groups)
+
+
+_COUNTRY = _country_pattern(COUNTRIES)
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 """RFC 1123 label: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"""
@@ -91,36 +168,36 @@ DnsLabel = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern
 DnsSubdomain = Annotated[
     str, StringConstraints(min_length=1, max_length=253, pattern=DNS_SUBDOMAIN)
 ]
+NAME_LIMIT = 63
+"""Of a label value, same page: the name of an object stands in the labels of what it makes."""
+ObjectName = Annotated[
+    str, StringConstraints(min_length=1, max_length=NAME_LIMIT, pattern=DNS_SUBDOMAIN)
+]
+"""Name of an object of one of the four kinds."""
 SecretKey = Annotated[
     str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")
 ]
 Jurisdiction = Annotated[
-    str, StringConstraints(min_length=2, max_length=7, pattern=r"^([A-Z]{2}|Unknown)$")
+    str, StringConstraints(min_length=2, max_length=7, pattern=f"^({_COUNTRY}|Unknown)$")
 ]
 """ISO 3166-1 alpha-2, or `Unknown`: the worst value there is."""
 AllowedJurisdiction = Annotated[
-    str, StringConstraints(min_length=2, max_length=3, pattern=r"^([A-Z]{2}|Any)$")
+    str, StringConstraints(min_length=2, max_length=3, pattern=f"^({_COUNTRY}|Any)$")
 ]
 """ISO 3166-1 alpha-2, or `Any`: no restriction, said aloud."""
-Country = Annotated[str, StringConstraints(min_length=2, max_length=2, pattern=r"^[A-Z]{2}$")]
+Country = Annotated[str, StringConstraints(min_length=2, max_length=2, pattern=f"^({_COUNTRY})$")]
 """ISO 3166-1 alpha-2."""
 DecimalString = Annotated[
     str,
     StringConstraints(min_length=1, max_length=19, pattern=r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,9})?$"),
 ]
-CurrencyCode = Annotated[
-    str, StringConstraints(min_length=3, max_length=3, pattern=r"^[A-Z]{3}$")
-]
+CurrencyCode = Annotated[str, StringConstraints(min_length=3, max_length=3, pattern=r"^[A-Z]{3}$")]
 """ISO 4217."""
 MemoryQuantity = Annotated[
-    str, StringConstraints(min_length=2, max_length=12, pattern=r"^[1-9][0-9]{0,8}(Mi|Gi|Ti)$")
+    str, StringConstraints(min_length=3, max_length=12, pattern=r"^[1-9][0-9]{0,8}(Mi|Gi|Ti)$")
 ]
-LabelKey = Annotated[
-    str,
-    StringConstraints(
-        min_length=1, max_length=317, pattern=r"^([-a-z0-9.]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
-    ),
-]
+LABEL_KEY = r"^([-a-z0-9.]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317, pattern=LABEL_KEY)]
 LabelValue = Annotated[
     str, StringConstraints(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")
 ]
@@ -132,12 +209,12 @@ def integer(minimum: int, maximum: int) -> Any:
     return Field(strict=True, ge=minimum, le=maximum)
 
 
-def list_marker(annotation: Any) -> MapList | SetList | AtomicList | None:
+def list_marker(annotation: Any) -> ListMarker | None:
     """The list marker in a field's annotation, looking through `X | None`."""
     origin = get_origin(annotation)
     if origin is Annotated:
         for extra in get_args(annotation)[1:]:
-            if isinstance(extra, MapList | SetList | AtomicList):
+            if isinstance(extra, ListMarker):
                 return extra
         return list_marker(get_args(annotation)[0])
     if origin in (Union, UnionType):
@@ -148,17 +225,58 @@ def list_marker(annotation: Any) -> MapList | SetList | AtomicList | None:
 
 
 @cache
-def _unique_lists(model: type[ApiModel]) -> dict[str, MapList | SetList]:
+def unique_lists(model: type[ApiModel]) -> dict[str, MapList | SetList]:
+    """The fields of a model that are lists without duplicates, by Python name."""
     found = dict[str, MapList | SetList]()
     for name, field in model.model_fields.items():
         marker = next(
-            (extra for extra in field.metadata if isinstance(extra, MapList | SetList)), None
+            (extra for extra in field.metadata if isinstance(extra, ListMarker)), None
         ) or list_marker(field.annotation)
         if isinstance(marker, MapList | SetList):
             found[name] = marker
     return found
 
 
-def _identity(item: Any, marker: MapList) -> tuple[object, ...]:
-    dumped = item.model_dump(mode="json", by_alias=True)
-    return tuple(dumped.get(key) for key in marker.keys)
+def _broken(
+    message: str, at: tuple[str | int, ...], value: object, remedy: str
+) -> InitErrorDetails:
+    return InitErrorDetails(
+        # the text is a value of the template, so that braces in it stay braces
+        type=PydanticCustomError(RULE, "{message}", {"message": message, "remedy": remedy}),
+        loc=at,
+        input=value,
+    )
+
+
+def _broken_rules(model: ApiModel) -> Iterator[InitErrorDetails]:
+    for rule in model.cel_rules:
+        if not rule.holds(model):
+            yield _broken(rule.message, rule.at, None, rule.remedy)
+
+
+@cache
+def _field_of(model: type[ApiModel], alias: str) -> str:
+    """The Python name of the field that JSON calls `alias`."""
+    return next(name for name, field in model.model_fields.items() if field.alias == alias)
+
+
+def _duplicates(model: ApiModel) -> Iterator[InitErrorDetails]:
+    for name, marker in unique_lists(type(model)).items():
+        seen = set[object]()
+        for index, item in enumerate(getattr(model, name) or ()):
+            match marker:
+                case SetList():
+                    identity, shown = item, str(item)
+                case MapList(keys):
+                    values = {key: getattr(item, _field_of(type(item), key)) for key in keys}
+                    identity = tuple(values.values())
+                    shown = ", ".join(f"{key} {value}" for key, value in values.items())
+            if identity in seen:
+                alias = type(model).model_fields[name].alias or name
+                yield _broken(
+                    f"`{shown}` is listed twice in {alias}",
+                    (alias, index),
+                    None,
+                    "remove one of them",
+                )
+            seen.add(identity)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from demarc.api.schema import (
+    NAME_LIMIT,
     ApiModel,
     CurrencyCode,
     DecimalString,
     DnsLabel,
     DnsSubdomain,
     MapList,
+    Rule,
     SecretKey,
 )
 
@@ -80,6 +82,8 @@ class ObjectMeta(ApiModel):
     """Counts the changes of the spec, given by the API server."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Labels of the object."""
+    annotations: dict[str, str] = Field(default_factory=dict)
+    """Annotations of the object."""
     deletion_timestamp: str | None = None
     """Set while the object is being deleted."""
 
@@ -104,6 +108,27 @@ class SecretKeyRef(ApiModel):
 
 class Toleration(ApiModel):
     """A Kubernetes toleration, given to the pods as it is."""
+
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.key) || (has(self.operator) && self.operator == 'Exists')",
+            "a toleration without key must have operator Exists",
+            lambda self: self.key is not None or self.operator == "Exists",
+        ),
+        Rule(
+            "!has(self.operator) || self.operator != 'Exists' || !has(self.value)",
+            "a toleration with operator Exists has no value",
+            lambda self: self.operator != "Exists" or self.value is None,
+            at=("value",),
+            remedy="remove value, or set operator to Equal",
+        ),
+        Rule(
+            "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+            "tolerationSeconds is only for effect NoExecute",
+            lambda self: self.toleration_seconds is None or self.effect == "NoExecute",
+            at=("tolerationSeconds",),
+        ),
+    )
 
     key: Annotated[str, StringConstraints(max_length=317)] | None = None
     """Taint key; absent matches all keys, with operator Exists."""
@@ -134,13 +159,22 @@ class Condition(ApiModel):
     """When `status` last changed."""
 
 
-Conditions = Annotated[
-    tuple[Condition, ...], Field(max_length=8), MapList(("type",))
-]
+Conditions = Annotated[tuple[Condition, ...], Field(max_length=8), MapList(("type",))]
 
 
 class Object(ApiModel):
     """What every kind has around its spec and status."""
+
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "size(self.metadata.name) <= 63",
+            "metadata.name must have at most 63 characters",
+            lambda self: len(self.metadata.name) <= NAME_LIMIT,
+            remedy="choose a shorter name: it becomes a label value of what is made from it",
+        ),
+    )
+    keeps_unknown_fields: ClassVar[bool] = False
+    """Whether the API server keeps unknown fields, so that a misspelt restriction is refused."""
 
     api_version: Literal["demarc.dev/v1alpha1"]
     """API version of the object."""
@@ -154,4 +188,14 @@ class Object(ApiModel):
             return self.metadata.name
         return f"{self.metadata.namespace}/{self.metadata.name}"
 
-
+    def manifest(self) -> dict[str, Any]:
+        """The object as a user would write it: no status, nothing that the API server gave."""
+        whole = self.dump()
+        kept = ("name", "namespace", "labels", "annotations")
+        metadata = {key: whole["metadata"][key] for key in kept if whole["metadata"].get(key)}
+        return {
+            "apiVersion": whole["apiVersion"],
+            "kind": whole["kind"],
+            "metadata": metadata,
+            "spec": whole["spec"],
+        }

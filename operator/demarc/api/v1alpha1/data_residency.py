@@ -6,9 +6,19 @@ with a higher label never escapes a rule that catches a lower one.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+import re
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AwareDatetime, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import (
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    GetJsonSchemaHandler,
+    StringConstraints,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from demarc.api.schema import (
     AllowedJurisdiction,
@@ -16,9 +26,9 @@ from demarc.api.schema import (
     AtomicList,
     Country,
     DnsLabel,
-    DnsSubdomain,
     Level,
     MapList,
+    ObjectName,
     Rule,
     SetList,
 )
@@ -26,15 +36,33 @@ from demarc.api.v1alpha1.common import Category, Conditions, Object, Scope, Secr
 from demarc.api.v1alpha1.routing_policy import ONE_CREDENTIAL, Purpose, ServiceAccountRef
 
 
+TIME = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2})$"
+)
+"""RFC 3339, with a zone."""
+
+
 def _text(value: object) -> object:
     """A time is written as text; numbers and bare dates are refused, not guessed."""
-    if isinstance(value, str) and "T" in value:
+    if isinstance(value, str) and re.fullmatch(TIME, value):
         return value
-    message = "must be an RFC 3339 time with a zone, for example 2027-06-30T00:00:00Z"
-    raise ValueError(message)
+    if isinstance(value, datetime):  # from Python, not from a manifest
+        return value
+    raise PydanticCustomError("demarc_time", "must be a time with a zone")
 
 
-Time = Annotated[AwareDatetime, BeforeValidator(_text)]
+class _TimeSchema:
+    """The CRD form of a time."""
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return handler(core_schema) | {"maxLength": 32, "pattern": TIME}
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_text), _TimeSchema()]
+MAX_LEVEL = 5
 AllowedSet = Annotated[
     tuple[AllowedJurisdiction, ...], Field(min_length=1, max_length=64), SetList()
 ]
@@ -47,7 +75,9 @@ class Floor(ApiModel):
     """Name of the row."""
     tenants: Annotated[tuple[DnsLabel, ...], Field(min_length=1, max_length=1024), SetList()]
     """Namespaces it is for."""
-    apps: Annotated[tuple[DnsLabel, ...], Field(min_length=1, max_length=1024), SetList()] | None = None
+    apps: (
+        Annotated[tuple[DnsLabel, ...], Field(min_length=1, max_length=1024), SetList()] | None
+    ) = None
     """Apps it is for; absent: all apps of these tenants."""
     level: Level
     """Least level of the label, 1 to 5."""
@@ -62,12 +92,6 @@ class Credential(ApiModel):
     """ServiceAccount of the tenant's namespace."""
     api_key_secret_ref: SecretKeyRef | None = None
     """Secret of the tenant's namespace."""
-
-    @model_validator(mode="after")
-    def _one_credential(self) -> Self:
-        if (self.service_account_ref is None) == (self.api_key_secret_ref is None):
-            raise ValueError(ONE_CREDENTIAL.message)
-        return self
 
 
 class Registration(ApiModel):
@@ -94,9 +118,19 @@ class Registration(ApiModel):
 class Clearance(ApiModel):
     """What label the endpoints of some sites may see."""
 
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.unclassified == 'Refuse' || self.maxLevel == 5",
+            "unclassified Accept needs maxLevel 5: TOP is above every level",
+            lambda self: self.unclassified == "Refuse" or self.max_level == MAX_LEVEL,
+            at=("unclassified",),
+            remedy="set maxLevel to 5, or unclassified to Refuse",
+        ),
+    )
+
     name: DnsLabel
     """Name of the row."""
-    sites: Annotated[tuple[DnsSubdomain, ...], Field(min_length=1, max_length=256), SetList()]
+    sites: Annotated[tuple[ObjectName, ...], Field(min_length=1, max_length=256), SetList()]
     """Sites it is for; a site in two rows gets the lower."""
     max_level: Level
     """Highest level, 1 to 5."""
@@ -134,12 +168,34 @@ class AppliesTo(ApiModel):
     """Origins of the label."""
     categories: HasAnyCategory | None = None
     """Categories of the label."""
-    tenants: Annotated[tuple[DnsLabel, ...], Field(min_length=1, max_length=1024), SetList()] | None = None
+    tenants: (
+        Annotated[tuple[DnsLabel, ...], Field(min_length=1, max_length=1024), SetList()] | None
+    ) = None
     """Namespaces; absent: all."""
+
+
+def _any_alone(field: Literal["processing", "storage", "control"]) -> Rule:
+    def holds(require: Any) -> bool:
+        values: tuple[str, ...] = getattr(require, field)
+        return "Any" not in values or len(values) == 1
+
+    return Rule(
+        f"!('Any' in self.{field}) || size(self.{field}) == 1",
+        f"`Any` must stand alone in {field}: it makes every other value meaningless",
+        holds,
+        at=(field,),
+        remedy="remove `Any`, or everything else",
+    )
 
 
 class Require(ApiModel):
     """What an endpoint must be. The site's set must lie within the list; all four are stated."""
+
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        _any_alone("processing"),
+        _any_alone("storage"),
+        _any_alone("control"),
+    )
 
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=2), SetList()]
     """Private, Public or both."""
@@ -186,7 +242,9 @@ class DataResidencySpec(ApiModel):
     """What sites may see; default: Private up to 4, Public up to 2, TOP nowhere."""
     detectors: Annotated[tuple[DnsLabel, ...], Field(max_length=64), SetList()] | None = None
     """Detector packs that must be present; all shipped packs always run."""
-    rules: Annotated[tuple[ResidencyRule, ...], Field(max_length=256), MapList(("name",))] | None = None
+    rules: (
+        Annotated[tuple[ResidencyRule, ...], Field(max_length=256), MapList(("name",))] | None
+    ) = None
     """Restrictions."""
 
 
@@ -195,6 +253,10 @@ class DataResidencyStatus(ApiModel):
 
     observed_generation: Annotated[int, Field(ge=0)] = 0
     """The generation that this status speaks of."""
+    rules: Annotated[int, Field(ge=0)] | None = None
+    """Restrictions that are stated."""
+    registrations: Annotated[int, Field(ge=0)] | None = None
+    """Apps that are registered."""
     epoch: Annotated[str, StringConstraints(max_length=64)] | None = None
     """Number of the first epoch that holds this generation, as TERM.COUNTER."""
     conditions: Conditions = ()
@@ -203,6 +265,8 @@ class DataResidencyStatus(ApiModel):
 
 class DataResidency(Object):
     """What must not leave, and who said so."""
+
+    keeps_unknown_fields: ClassVar[bool] = True
 
     kind: Literal["DataResidency"]
     """Always DataResidency."""

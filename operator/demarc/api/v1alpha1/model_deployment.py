@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
 from demarc.api.schema import (
     ApiModel,
     DnsLabel,
-    DnsSubdomain,
     MapList,
+    ObjectName,
     Rule,
     SetList,
     integer,
@@ -20,7 +20,9 @@ from demarc.api.v1alpha1.common import Capability, Conditions, Money, Object
 
 ModelName = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9._/:]*[A-Za-z0-9])?$"),
+    StringConstraints(
+        min_length=1, max_length=128, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9._/:]*[A-Za-z0-9])?$"
+    ),
 ]
 
 
@@ -108,7 +110,9 @@ class Engine(ApiModel):
     image: Annotated[
         str,
         StringConstraints(
-            min_length=1, max_length=512, pattern=r"^[A-Za-z0-9][-A-Za-z0-9._:/]*(@sha256:[0-9a-f]{64})?$"
+            min_length=1,
+            max_length=512,
+            pattern=r"^[A-Za-z0-9][-A-Za-z0-9._:/]*(@sha256:[0-9a-f]{64})?$",
         ),
     ]
     """Container image of Triton with TensorRT-LLM."""
@@ -134,6 +138,7 @@ class Price(ApiModel):
         Rule(
             "self.input.currency == self.output.currency",
             "input and output must have one currency",
+            lambda self: self.input.currency == self.output.currency,
         ),
     )
 
@@ -142,17 +147,26 @@ class Price(ApiModel):
     output: Money
     """Per million answer tokens."""
 
-    @model_validator(mode="after")
-    def _one_currency(self) -> Self:
-        if self.input.currency != self.output.currency:
-            raise ValueError(self.cel_rules[0].message)
-        return self
-
 
 class Placement(ApiModel):
     """One site that the deployment is wanted on."""
 
-    site: DnsSubdomain
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.providerModel) || !has(self.pool)",
+            "pool and providerModel exclude each other: a provider has no GPU pools",
+            lambda self: self.provider_model is None or self.pool is None,
+            at=("pool",),
+        ),
+        Rule(
+            "!has(self.providerModel) || !has(self.replicas)",
+            "replicas and providerModel exclude each other: a provider scales by itself",
+            lambda self: self.provider_model is None or self.replicas is None,
+            at=("replicas",),
+        ),
+    )
+
+    site: ObjectName
     """Name of the Site."""
     pool: DnsLabel | None = None
     """GPU pool of that site; absent: the cheapest that fits."""
@@ -171,6 +185,20 @@ class ModelDeploymentSpec(ApiModel):
         Rule(
             "!has(self.engine) || self.engine.limits.maxSequenceTokens >= self.offers.contextTokens",
             "engine.limits.maxSequenceTokens must be at least offers.contextTokens",
+            lambda self: (
+                self.engine is None
+                or self.engine.limits.max_sequence_tokens >= self.offers.context_tokens
+            ),
+            at=("engine", "limits", "maxSequenceTokens"),
+        ),
+        Rule(
+            "has(self.engine) || self.placements.all(p, has(p.providerModel))",
+            "engine may be absent only if every placement has a providerModel",
+            lambda self: (
+                self.engine is not None
+                or all(placement.provider_model is not None for placement in self.placements)
+            ),
+            remedy="add engine, or providerModel to each placement on a Provider site",
         ),
     )
 
@@ -182,24 +210,22 @@ class ModelDeploymentSpec(ApiModel):
     """How it is run; may be absent when every placement is a Provider."""
     replicas: Annotated[int, integer(0, 1000)] | None = None
     """Replicas of the InCluster placement; belongs to users and autoscalers; absent: 1."""
-    placements: Annotated[tuple[Placement, ...], Field(min_length=1, max_length=64), MapList(("site",))]
+    placements: Annotated[
+        tuple[Placement, ...], Field(min_length=1, max_length=64), MapList(("site",))
+    ]
     """Sites it is wanted on; each is wanted."""
-    allowed_tenants: Annotated[tuple[DnsLabel, ...], Field(max_length=1024), SetList()] | None = None
+    allowed_tenants: Annotated[tuple[DnsLabel, ...], Field(max_length=1024), SetList()] | None = (
+        None
+    )
     """Namespaces whose RoutingPolicies may name it; absent: only its own."""
     price: Price | None = None
     """Price at every site that states none; absent: unknown, and taken last."""
-
-    @model_validator(mode="after")
-    def _limits_hold_the_context(self) -> Self:
-        if self.engine and self.engine.limits.max_sequence_tokens < self.offers.context_tokens:
-            raise ValueError(self.cel_rules[0].message)
-        return self
 
 
 class PlacementStatus(ApiModel):
     """What became of one placement."""
 
-    site: DnsSubdomain
+    site: ObjectName
     """Name of the Site."""
     pool: str | None = Field(default=None, max_length=63)
     """The pool that was chosen."""
@@ -224,6 +250,10 @@ class ModelDeploymentStatus(ApiModel):
     """Replicas of the InCluster placement, for the scale subresource."""
     selector: Annotated[str, StringConstraints(max_length=1024)] = ""
     """Label selector of the InCluster pods, for the scale subresource."""
+    sites: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    """Sites of all placements, in their order, for example shanghai-dc,cloud-sg."""
+    serving: Annotated[str, StringConstraints(max_length=32)] | None = None
+    """Ready replicas of those wanted, over all placements, for example 2/3."""
     placements: Annotated[
         tuple[PlacementStatus, ...], Field(max_length=64), MapList(("site",))
     ] = ()

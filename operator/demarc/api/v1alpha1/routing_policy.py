@@ -6,9 +6,10 @@ higher label never passes a permit that a lower one fails.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
 from demarc.api.schema import (
     ApiModel,
@@ -18,6 +19,7 @@ from demarc.api.schema import (
     DnsSubdomain,
     Level,
     MapList,
+    ObjectName,
     Rule,
     SetList,
 )
@@ -39,6 +41,7 @@ class ServiceAccountRef(ApiModel):
 ONE_CREDENTIAL = Rule(
     "has(self.serviceAccountRef) != has(self.apiKeySecretRef)",
     "exactly one of serviceAccountRef and apiKeySecretRef must be set",
+    lambda self: (self.service_account_ref is None) != (self.api_key_secret_ref is None),
 )
 
 
@@ -56,28 +59,33 @@ class Client(ApiModel):
     api_key_secret_ref: SecretKeyRef | None = None
     """Secret whose key holds the API key."""
 
-    @model_validator(mode="after")
-    def _one_credential(self) -> Self:
-        if (self.service_account_ref is None) == (self.api_key_secret_ref is None):
-            raise ValueError(ONE_CREDENTIAL.message)
-        return self
-
 
 class Target(ApiModel):
     """A ModelDeployment; a target that does not exist is no endpoint."""
 
     namespace: DnsLabel
     """Namespace of the ModelDeployment."""
-    name: DnsSubdomain
+    name: ObjectName
     """Name of the ModelDeployment."""
 
 
 class Model(ApiModel):
     """A model name that clients may ask for."""
 
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.targets.all(t, self.targets.exists_one(u,"
+            " u.__namespace__ == t.__namespace__ && u.name == t.name))",
+            "each target must be listed once",
+            lambda self: len(set(self.targets)) == len(self.targets),
+            at=("targets",),
+            remedy="remove the second one",
+        ),
+    )
+
     name: ModelName
     """The request's `model`."""
-    targets: Annotated[tuple[Target, ...], Field(min_length=1, max_length=64), AtomicList()]
+    targets: Annotated[tuple[Target, ...], Field(min_length=1, max_length=32), AtomicList()]
     """ModelDeployments that can answer, in the order of preference for `order: Listed`."""
 
 
@@ -98,13 +106,26 @@ class CategoriesNotIn(ApiModel):
 class When(ApiModel):
     """Which requests a permit row is for; every test that is stated must hold."""
 
-    apps: Annotated[tuple[DnsLabel, ...], Field(min_length=1, max_length=256), SetList()] | None = None
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.apps) || has(self.level) || has(self.categories) || has(self.purposes)",
+            "when must state at least one of apps, level, categories and purposes",
+            lambda self: any((self.apps, self.level, self.categories, self.purposes)),
+            remedy="leave `when` out if the row is for all requests",
+        ),
+    )
+
+    apps: Annotated[tuple[DnsLabel, ...], Field(min_length=1, max_length=32), SetList()] | None = (
+        None
+    )
     """Apps of this policy; absent: all of them."""
     level: AtMost | None = None
     """Highest level of the label; absent: any level."""
     categories: CategoriesNotIn | None = None
     """Categories that must be absent from the label."""
-    purposes: Annotated[tuple[Purpose, ...], Field(min_length=1, max_length=64), SetList()] | None = None
+    purposes: (
+        Annotated[tuple[Purpose, ...], Field(min_length=1, max_length=64), SetList()] | None
+    ) = None
     """The app's registration must name at least one of these purposes."""
 
 
@@ -149,18 +170,76 @@ class Check(ApiModel):
     """Scopes that the request must not reach."""
 
 
+def _all_differ(references: Iterable[object]) -> bool:
+    stated = [reference for reference in references if reference is not None]
+    return len(set(stated)) == len(stated)
+
+
+def _apps(spec: Any) -> frozenset[str]:
+    return frozenset(client.app for client in spec.clients)
+
+
 class RoutingPolicySpec(ApiModel):
     """What the tenant team says."""
 
-    clients: Annotated[tuple[Client, ...], Field(max_length=256), MapList(("name",))]
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.clients.all(c, !has(c.serviceAccountRef) || self.clients.exists_one(d,"
+            " has(d.serviceAccountRef) && d.serviceAccountRef.name == c.serviceAccountRef.name))",
+            "each ServiceAccount may prove one app only: two clients name the same one",
+            lambda self: _all_differ(client.service_account_ref for client in self.clients),
+            at=("clients",),
+            remedy="give each app its own ServiceAccount",
+        ),
+        Rule(
+            "self.clients.all(c, !has(c.apiKeySecretRef) || self.clients.exists_one(d,"
+            " has(d.apiKeySecretRef) && d.apiKeySecretRef.name == c.apiKeySecretRef.name"
+            " && d.apiKeySecretRef.key == c.apiKeySecretRef.key))",
+            "each API key may prove one app only: two clients name the same key of one Secret",
+            lambda self: _all_differ(client.api_key_secret_ref for client in self.clients),
+            at=("clients",),
+            remedy="give each app its own key",
+        ),
+        Rule(
+            "self.permit.all(p, !has(p.when) || !has(p.when.apps) || p.when.apps.all(a,"
+            " self.clients.exists(c, c.app == a)))",
+            "each app in permit[].when.apps must be the app of a client of this policy",
+            lambda self: all(
+                _apps(self).issuperset(row.when.apps or ()) for row in self.permit if row.when
+            ),
+            at=("permit",),
+            remedy="add a client for the app, or correct its name",
+        ),
+        Rule(
+            "!has(self.checks) || self.checks.all(k, self.clients.exists(c,"
+            " c.app == k.request.app))",
+            "checks[].request.app must be the app of a client of this policy",
+            lambda self: all(check.request.app in _apps(self) for check in self.checks or ()),
+            at=("checks",),
+            remedy="add a client for the app, or correct its name",
+        ),
+        Rule(
+            "!has(self.checks) || self.checks.all(k, !has(k.request.model) ||"
+            " self.models.exists(m, m.name == k.request.model))",
+            "checks[].request.model must be one of the policy's models",
+            lambda self: all(
+                check.request.model is None
+                or check.request.model in {model.name for model in self.models}
+                for check in self.checks or ()
+            ),
+            at=("checks",),
+        ),
+    )
+
+    clients: Annotated[tuple[Client, ...], Field(max_length=128), MapList(("name",))]
     """Credentials and the apps that they prove."""
-    models: Annotated[tuple[Model, ...], Field(max_length=256), MapList(("name",))]
+    models: Annotated[tuple[Model, ...], Field(max_length=128), MapList(("name",))]
     """Model names that clients may ask for; others are not found."""
-    permit: Annotated[tuple[Permit, ...], Field(max_length=256), MapList(("name",))]
+    permit: Annotated[tuple[Permit, ...], Field(max_length=64), MapList(("name",))]
     """Rows that let requests reach targets; an empty list permits nothing."""
     order: Literal["Cheapest", "Listed"]
     """Which permitted endpoint is taken first."""
-    checks: Annotated[tuple[Check, ...], Field(max_length=256), MapList(("name",))] | None = None
+    checks: Annotated[tuple[Check, ...], Field(max_length=128), MapList(("name",))] | None = None
     """Promises that are tried at every change."""
 
 
@@ -171,6 +250,10 @@ class RoutingPolicyStatus(ApiModel):
     """The generation that this status speaks of."""
     url: Annotated[str, StringConstraints(max_length=512)] | None = None
     """The gateway's OpenAI-compatible base URL."""
+    clients: Annotated[int, Field(ge=0)] | None = None
+    """Clients that the policy declares."""
+    models: Annotated[int, Field(ge=0)] | None = None
+    """Model names that the policy offers."""
     epoch: Annotated[str, StringConstraints(max_length=64)] | None = None
     """Number of the first epoch that holds this generation, as TERM.COUNTER."""
     conditions: Conditions = ()
@@ -179,6 +262,8 @@ class RoutingPolicyStatus(ApiModel):
 
 class RoutingPolicy(Object):
     """What the apps of one tenant may reach, and in which order."""
+
+    keeps_unknown_fields: ClassVar[bool] = True
 
     kind: Literal["RoutingPolicy"]
     """Always RoutingPolicy."""

@@ -5,9 +5,10 @@ INVARIANT: nothing here says "private". Scope is derived from the kind of connec
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from ipaddress import IPv4Network
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
 from demarc.api.schema import (
     ApiModel,
@@ -27,13 +28,12 @@ from demarc.api.v1alpha1.common import Conditions, Money, Object, Scope, SecretK
 
 CIDR = (
     r"^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}"
-    r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])/(3[0-2]|[12]?[0-9])$"
+    r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])/(3[0-2]|[12][0-9]|[89])$"
 )
+"""IPv4 with a prefix of 8 to 32 bits: a site is a part of the world, and never all of it."""
 
 Cidr = Annotated[str, StringConstraints(min_length=9, max_length=18, pattern=CIDR)]
-JurisdictionSet = Annotated[
-    tuple[Jurisdiction, ...], Field(min_length=1, max_length=64), SetList()
-]
+JurisdictionSet = Annotated[tuple[Jurisdiction, ...], Field(min_length=1, max_length=64), SetList()]
 
 
 class RemoteCluster(ApiModel):
@@ -59,10 +59,12 @@ class Connection(ApiModel):
         Rule(
             "has(self.remoteCluster) == (self.type == 'RemoteCluster')",
             "remoteCluster is set if and only if type is RemoteCluster",
+            lambda self: (self.remote_cluster is not None) == (self.type == "RemoteCluster"),
         ),
         Rule(
             "has(self.provider) == (self.type == 'Provider')",
             "provider is set if and only if type is Provider",
+            lambda self: (self.provider is not None) == (self.type == "Provider"),
         ),
     )
 
@@ -73,23 +75,29 @@ class Connection(ApiModel):
     provider: Provider | None = None
     """Set when type is Provider."""
 
-    @model_validator(mode="after")
-    def _one_member(self) -> Self:
-        for rule, holds in zip(
-            self.cel_rules,
-            (
-                (self.remote_cluster is not None) == (self.type == "RemoteCluster"),
-                (self.provider is not None) == (self.type == "Provider"),
-            ),
-            strict=True,
-        ):
-            if not holds:
-                raise ValueError(rule.message)
-        return self
+
+def _unknown_alone(field: Literal["processing", "storage", "control"]) -> Rule:
+    def holds(jurisdictions: Any) -> bool:
+        values: tuple[str, ...] = getattr(jurisdictions, field)
+        return "Unknown" not in values or len(values) == 1
+
+    return Rule(
+        f"!('Unknown' in self.{field}) || size(self.{field}) == 1",
+        f"`Unknown` must stand alone in {field}: it is the worst value, whatever else is known",
+        holds,
+        at=(field,),
+        remedy="remove `Unknown`, or everything else",
+    )
 
 
 class Jurisdictions(ApiModel):
     """Whose law reaches the site, in three senses. `Unknown` is a value, and the worst."""
+
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        _unknown_alone("processing"),
+        _unknown_alone("storage"),
+        _unknown_alone("control"),
+    )
 
     processing: JurisdictionSet
     """Where prompts are computed on."""
@@ -99,8 +107,26 @@ class Jurisdictions(ApiModel):
     """Who can compel the operator of the site."""
 
 
+def _is_network(cidr: str) -> bool:
+    try:
+        IPv4Network(cidr)
+    except ValueError:
+        return False
+    return True
+
+
 class Network(ApiModel):
     """Which addresses belong to the site."""
+
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.cidrs.all(c, !isCIDR(c) || cidr(c) == cidr(c).masked())",
+            "each of cidrs must be a network, with zeros after its prefix: 10.244.0.0/16,"
+            " not 10.244.1.7/16",
+            lambda self: all(_is_network(cidr) for cidr in self.cidrs),
+            at=("cidrs",),
+        ),
+    )
 
     cidrs: Annotated[tuple[Cidr, ...], Field(min_length=1, max_length=32), SetList()]
     """IPv4 networks. Addresses outside are dropped: engines (InCluster), the edge (RemoteCluster)."""
@@ -112,11 +138,15 @@ class GpuPool(ApiModel):
     name: DnsLabel
     """Name of the pool, unique in the site."""
     product: Annotated[
-        str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
+        str,
+        StringConstraints(
+            min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+        ),
     ]
     """GPU product as GPU feature discovery labels it, for example NVIDIA-H100-80GB-HBM3."""
     resource_name: Annotated[
-        str, StringConstraints(min_length=3, max_length=253, pattern=r"^[-a-z0-9.]+/[-A-Za-z0-9_.]+$")
+        str,
+        StringConstraints(min_length=3, max_length=253, pattern=r"^[-a-z0-9.]+/[-A-Za-z0-9_.]+$"),
     ]
     """Extended resource that pods ask for, for example nvidia.com/gpu."""
     memory: MemoryQuantity
@@ -136,13 +166,25 @@ class GpuPool(ApiModel):
 class SiteSpec(ApiModel):
     """What the platform team says of a site."""
 
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.connection.type != 'Provider' || !has(self.gpuPools)",
+            "a Provider site has no gpuPools",
+            lambda self: self.connection.type != "Provider" or self.gpu_pools is None,
+            at=("gpuPools",),
+            remedy="remove gpuPools",
+        ),
+    )
+
     connection: Connection
     """How the site is reached."""
     jurisdictions: Jurisdictions
     """Whose law reaches it. All three are required."""
     network: Network
     """Which addresses belong to it."""
-    gpu_pools: Annotated[tuple[GpuPool, ...], Field(max_length=32), MapList(("name",))] | None = None
+    gpu_pools: Annotated[tuple[GpuPool, ...], Field(max_length=32), MapList(("name",))] | None = (
+        None
+    )
     """GPU pools; a Provider has none."""
 
     @property
@@ -174,6 +216,8 @@ class SiteStatus(ApiModel):
     """The generation that this status speaks of."""
     scope: Scope | None = None
     """Private or Public, derived from the connection."""
+    gpus: Annotated[str, StringConstraints(max_length=32)] | None = None
+    """GPUs in use of those observed, over all pools, for example 12/40."""
     pools: Annotated[tuple[PoolStatus, ...], Field(max_length=32), MapList(("name",))] = ()
     """Observed capacity per pool."""
     conditions: Conditions = ()

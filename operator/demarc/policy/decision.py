@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -97,19 +98,32 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """How the label came to be and what removed each endpoint; part of every answer."""
+    """How the label came to be and what removed each endpoint; part of every answer.
+
+    Attributes:
+        removals: for the endpoints of the requested model's targets, in the order of their names;
+            `explanation` also speaks of the endpoints that the model does not target. A sequence
+            that may find its items when it is first read.
+        public_closed: empty, or why Public endpoints were closed when this was decided.
+    """
 
     label: Label
     provenance: tuple[Provenance, ...]
-    removals: tuple[Removal, ...]
+    removals: Sequence[Removal]
+    public_closed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Eligible:
-    """The endpoints that may see the request, sorted by name; never empty."""
+    """The endpoints that may see the request, sorted by name; never empty.
+
+    Attributes:
+        targets: (namespace, name) of the model's targets in the written order.
+    """
 
     endpoints: tuple[Endpoint, ...]
     judgement: Judgement
+    targets: tuple[tuple[str, str], ...] = ()
 
 
 class DenyReason(StrEnum):

@@ -80,9 +80,7 @@ def close(level: int, categories: Iterable[Category], origins: Iterable[str]) ->
         closed |= _IMPLIES.get(category, frozenset())
     least = max((_LEAST_LEVEL.get(category, 1) for category in closed), default=1)
     where = frozenset(origins)
-    return Label(
-        max(level, least), frozenset(closed), ALL_ORIGINS if "*" in where else where
-    )
+    return Label(max(level, least), frozenset(closed), ALL_ORIGINS if "*" in where else where)
 
 
 def bottom(origins: Iterable[str] = ()) -> Label:
@@ -111,6 +109,12 @@ def below(lower: Label, upper: Label) -> bool:
 def is_sensitive(label: Label) -> bool:
     """Level 3 or more, TOP, or a category of SENSITIVE: reaches only private endpoints."""
     return label.level >= SENSITIVE_LEVEL or not SENSITIVE.isdisjoint(label.categories)
+
+
+def describe(label: Label) -> str:
+    """A label in words: `level 3`, `level 4 with PAN, SAD`."""
+    kinds = ", ".join(sorted(label.categories))
+    return f"level {level_name(label.level)}" + (f" with {kinds}" if kinds else "")
 
 
 def level_name(level: int) -> str:

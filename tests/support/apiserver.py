@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -17,16 +18,21 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from demarc.api.cluster import KINDS, LEASE, Kind
+from demarc.kube import connection
+from demarc.kube.kube_cluster import KubeCluster
 from support.pki import Authority, new_key, private_key_pem, public_key_pem
 
 KUBERNETES = "1.36.3"
 ETCD = "3.6.16"
+UNCACHED = LEASE
+"""The one kind whose watches the server answers from etcd itself, so that they can be too old."""
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 LOOPBACK = "127.0.0.1"
 _START_SECONDS = 60.0
@@ -44,11 +50,21 @@ class ApiServer:
 
     Attributes:
         kubeconfig: what reaches it as a cluster administrator.
-        process: the API server's process id.
+        etcd: the base URL of its store.
     """
 
     kubeconfig: Mapping[str, Any]
-    process: int
+    etcd: str
+
+    def cluster(self, *, kinds: Sequence[Kind] = KINDS) -> KubeCluster:
+        """A client of it, to be used with `async with`."""
+        return KubeCluster(connection.from_kubeconfig(self.kubeconfig), kinds=kinds)
+
+    def forget_history(self) -> None:
+        """Make every watch of `UNCACHED` that starts before now too old."""
+        url = f"{self.etcd}/v3/kv"
+        revision = _post(f"{url}/range", {"key": "AA=="})["header"]["revision"]
+        _post(f"{url}/compaction", {"revision": revision, "physical": True})
 
 
 def binaries() -> tuple[Path, Path]:
@@ -99,12 +115,13 @@ def running_api_server(folder: Path) -> Iterator[ApiServer]:
                 # No controller makes the `default` ServiceAccount that this plugin asks for.
                 "--disable-admission-plugins=ServiceAccount",
                 f"--service-account-issuer={ISSUER}",
+                f"--watch-cache-sizes={UNCACHED.plural}.{UNCACHED.group}#0",
                 *_identity_flags(folder, authority),
             )
         )
         kubeconfig = _kubeconfig(port, authority.certificate, admin.certificate, admin.key)
         _wait_until_ready(folder, port, process)
-        yield ApiServer(kubeconfig=kubeconfig, process=process.pid)
+        yield ApiServer(kubeconfig=kubeconfig, etcd=f"http://{LOOPBACK}:{etcd_port}")
 
 
 def _identity_flags(folder: Path, authority: Authority) -> tuple[str, ...]:
@@ -201,6 +218,14 @@ def _wait_until_ready(folder: Path, port: int, process: subprocess.Popen[bytes])
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
     raise ApiServerError(f"kube-apiserver was not ready after {_START_SECONDS:.0f} s")
+
+
+def _post(url: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(url, data=json.dumps(body).encode(), method="POST")
+    with opener.open(request, timeout=10) as answer:
+        found: dict[str, Any] = json.loads(answer.read())
+    return found
 
 
 def _free_ports(count: int) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -67,6 +67,10 @@ class MemoryCluster(Store):
             journal=journal,
         )
 
+    def forget_history(self) -> None:
+        """Make every watch that starts before now too old."""
+        self.load(())
+
 
 def namespace(name: str) -> dict[str, Any]:
     """A Namespace to apply."""
@@ -82,4 +86,53 @@ def config_map(
         "kind": "ConfigMap",
         "metadata": {"namespace": namespace, "name": name, **metadata},
         **({} if data is None else {"data": dict(data)}),
+    }
+
+
+def deployment(
+    namespace: str,
+    name: str,
+    *containers: Mapping[str, Any],
+    volumes: Sequence[Mapping[str, Any]] = (),
+    **spec: Any,
+) -> dict[str, Any]:
+    """A Deployment to apply; further arguments go to its spec."""
+    manifest = _workload("Deployment", namespace, name, containers, spec)
+    if volumes:
+        manifest["spec"]["template"]["spec"]["volumes"] = [dict(item) for item in volumes]
+    return manifest
+
+
+def stateful_set(
+    namespace: str, name: str, *containers: Mapping[str, Any], **spec: Any
+) -> dict[str, Any]:
+    """A StatefulSet to apply; further arguments go to its spec."""
+    return _workload("StatefulSet", namespace, name, containers, {"serviceName": name, **spec})
+
+
+def container(name: str, **fields: Any) -> dict[str, Any]:
+    """A container of a pod template."""
+    return {"name": name, "image": f"registry.test/{name}:1", **fields}
+
+
+def _workload(
+    kind: str,
+    namespace: str,
+    name: str,
+    containers: tuple[Mapping[str, Any], ...],
+    spec: Mapping[str, Any],
+) -> dict[str, Any]:
+    labels = {"app": name}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [dict(item) for item in containers or (container("main"),)]},
+            },
+            **spec,
+        },
     }

@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from demarc.api import cluster
@@ -166,7 +167,7 @@ def _pod(spec: Mapping[str, Any], path: str) -> Iterator[str]:
 
 
 def _container(
-    container: Mapping[str, Any], name: str, path: str, volumes: Set[str]
+    container: Mapping[str, Any], name: str, path: str, volumes: AbstractSet[str]
 ) -> Iterator[str]:
     if not _DNS_LABEL.fullmatch(name) or len(name) > _LABEL_MAX:
         yield f"{path}: `{name}` is no RFC 1123 label"

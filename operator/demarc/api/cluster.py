@@ -3,7 +3,7 @@
 The port has three adapters: `MemoryCluster` (tests), `LocalNode` (one machine) and `KubeCluster`
 (the Kubernetes API). One contract suite runs on all three.
 
-INVARIANT: manifests are plain JSON mappings, exactly as the Kubernetes API would take and give them.
+INVARIANT: manifests are plain JSON mappings, exactly as the Kubernetes API takes and gives them.
 INVARIANT: an apply that changes nothing leaves `metadata.resourceVersion` as it was.
 """
 

@@ -5,10 +5,11 @@ The reference page is made from this file. A member cannot be written without bo
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
+from typing import Self
 
 
-class Reason(str, Enum):
+class Reason(StrEnum):
     """A documented code: the `reason` of a condition or of a placement.
 
     Attributes:
@@ -20,16 +21,13 @@ class Reason(str, Enum):
     meaning: str
     action: str
 
-    def __new__(cls, code: str, meaning: str, action: str) -> Reason:  # noqa: PYI034  # an enum's own form
+    def __new__(cls, code: str, meaning: str, action: str) -> Self:
+        """A member from its three texts."""
         member = str.__new__(cls, code)
         member._value_ = code
         member.meaning = meaning
         member.action = action
         return member
-
-    def __str__(self) -> str:
-        """The code, as it stands in a status."""
-        return self._value_
 
 
 def describe(reason: Reason) -> tuple[str, str]:
@@ -52,7 +50,7 @@ class AcceptedReason(Reason):
     )
     TARGET_NOT_FOUND = (
         "TargetNotFound",
-        "The object is valid; it names a ModelDeployment that does not exist, which is no endpoint.",
+        "The object is valid; it names a ModelDeployment that does not exist: no endpoint.",
         "Create the ModelDeployment, or correct the target's namespace and name.",
     )
     TARGET_NOT_ALLOWED = (
@@ -62,8 +60,10 @@ class AcceptedReason(Reason):
     )
     CLIENT_NOT_FOUND = (
         "ClientNotFound",
-        "The object is valid; a Secret, a key in it or a ServiceAccount that it names is missing,"
-        " so that nobody can call as that client.",
+        (
+            "The object is valid; a Secret, a key in it or a ServiceAccount that it names is"
+            " missing, so that nobody can call as that client."
+        ),
         "Create the Secret or ServiceAccount in the tenant's namespace, or correct the reference.",
     )
     SITE_NOT_FOUND = (
@@ -73,14 +73,18 @@ class AcceptedReason(Reason):
     )
     REGISTRATION_CONFLICT = (
         "RegistrationConflict",
-        "The object is valid; two registrations speak for one app, so that neither counts and the"
-        " app has the default floor.",
+        (
+            "The object is valid; two registrations speak for one app, so that neither counts and"
+            " the app has the default floor."
+        ),
         "Remove one of the two registrations.",
     )
     REGISTRATION_UNUSED = (
         "RegistrationUnused",
-        "The object is valid; a registration speaks for an app or a credential that no"
-        " RoutingPolicy declares.",
+        (
+            "The object is valid; a registration speaks for an app or a credential that no"
+            " RoutingPolicy declares."
+        ),
         "Correct tenant, app or clients of the registration, or remove it.",
     )
     REGISTRATION_EXPIRED = (
@@ -91,8 +95,10 @@ class AcceptedReason(Reason):
     PENDING = ("Pending", "The operator has not looked at this generation yet.", _WAIT)
     INVALID = (
         "Invalid",
-        "A field has a value that it cannot have. The last accepted generation, if there is one,"
-        " stays in force.",
+        (
+            "A field has a value that it cannot have. The last accepted generation, if there is"
+            " one, stays in force."
+        ),
         "Correct the fields that the message names.",
     )
     NOT_SUPPORTED_YET = (
@@ -277,8 +283,10 @@ class PlacementReason(Reason):
     )
     NEVER_ELIGIBLE = (
         "NeverEligible",
-        "No request of any allowed tenant could ever go there: clearance and residency refuse all"
-        " labels.",
+        (
+            "No request of any allowed tenant could ever go there: clearance and residency refuse"
+            " all labels."
+        ),
         "Remove the placement, or ask compliance.",
     )
     POOL_NOT_FOUND = (
@@ -293,8 +301,10 @@ class PlacementReason(Reason):
     )
     FIELDS_DO_NOT_FIT = (
         "FieldsDoNotFit",
-        "The placement states something that this type of site does not take, for example replicas"
-        " on the InCluster site.",
+        (
+            "The placement states something that this type of site does not take, for example"
+            " replicas on the InCluster site."
+        ),
         "Change the fields that the message names.",
     )
     NOT_SUPPORTED_YET = (

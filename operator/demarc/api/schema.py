@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Self, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Self, Union, assert_never, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -143,7 +143,7 @@ COUNTRIES = frozenset(
     NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW
     SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO
     TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW
-    """.split()
+    """.split()  # noqa: SIM905  # one code a line would hide the rest of the file
 )
 """ISO 3166-1 alpha-2, https://www.iso.org/iso-3166-country-codes.html, and XK.
 
@@ -174,33 +174,30 @@ ObjectName = Annotated[
     str, StringConstraints(min_length=1, max_length=NAME_LIMIT, pattern=DNS_SUBDOMAIN)
 ]
 """Name of an object of one of the four kinds."""
-SecretKey = Annotated[
-    str, StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")
-]
-Jurisdiction = Annotated[
-    str, StringConstraints(min_length=2, max_length=7, pattern=f"^({_COUNTRY}|Unknown)$")
-]
+SECRET_KEY = r"^[-._a-zA-Z0-9]+$"  # noqa: S105  # a pattern, and no secret
+SecretKey = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=SECRET_KEY)]
+JURISDICTION = f"^({_COUNTRY}|Unknown)$"
+Jurisdiction = Annotated[str, StringConstraints(min_length=2, max_length=7, pattern=JURISDICTION)]
 """ISO 3166-1 alpha-2, or `Unknown`: the worst value there is."""
+ALLOWED_JURISDICTION = f"^({_COUNTRY}|Any)$"
 AllowedJurisdiction = Annotated[
-    str, StringConstraints(min_length=2, max_length=3, pattern=f"^({_COUNTRY}|Any)$")
+    str, StringConstraints(min_length=2, max_length=3, pattern=ALLOWED_JURISDICTION)
 ]
 """ISO 3166-1 alpha-2, or `Any`: no restriction, said aloud."""
-Country = Annotated[str, StringConstraints(min_length=2, max_length=2, pattern=f"^({_COUNTRY})$")]
+COUNTRY = f"^({_COUNTRY})$"
+Country = Annotated[str, StringConstraints(min_length=2, max_length=2, pattern=COUNTRY)]
 """ISO 3166-1 alpha-2."""
-DecimalString = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=19, pattern=r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,9})?$"),
-]
-CurrencyCode = Annotated[str, StringConstraints(min_length=3, max_length=3, pattern=r"^[A-Z]{3}$")]
+DECIMAL = r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,9})?$"
+DecimalString = Annotated[str, StringConstraints(min_length=1, max_length=19, pattern=DECIMAL)]
+CURRENCY = r"^[A-Z]{3}$"
+CurrencyCode = Annotated[str, StringConstraints(min_length=3, max_length=3, pattern=CURRENCY)]
 """ISO 4217."""
-MemoryQuantity = Annotated[
-    str, StringConstraints(min_length=3, max_length=12, pattern=r"^[1-9][0-9]{0,8}(Mi|Gi|Ti)$")
-]
+MEMORY = r"^[1-9][0-9]{0,8}(Mi|Gi|Ti)$"
+MemoryQuantity = Annotated[str, StringConstraints(min_length=3, max_length=12, pattern=MEMORY)]
 LABEL_KEY = r"^([-a-z0-9.]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317, pattern=LABEL_KEY)]
-LabelValue = Annotated[
-    str, StringConstraints(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")
-]
+LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+LabelValue = Annotated[str, StringConstraints(max_length=63, pattern=LABEL_VALUE)]
 Level = Annotated[int, Field(strict=True, ge=1, le=5)]
 
 
@@ -237,46 +234,39 @@ def unique_lists(model: type[ApiModel]) -> dict[str, MapList | SetList]:
     return found
 
 
-def _broken(
-    message: str, at: tuple[str | int, ...], value: object, remedy: str
-) -> InitErrorDetails:
+def _broken(message: str, at: tuple[str | int, ...], remedy: str) -> InitErrorDetails:
     return InitErrorDetails(
         # the text is a value of the template, so that braces in it stay braces
         type=PydanticCustomError(RULE, "{message}", {"message": message, "remedy": remedy}),
         loc=at,
-        input=value,
+        input=None,
     )
 
 
 def _broken_rules(model: ApiModel) -> Iterator[InitErrorDetails]:
     for rule in model.cel_rules:
         if not rule.holds(model):
-            yield _broken(rule.message, rule.at, None, rule.remedy)
-
-
-@cache
-def _field_of(model: type[ApiModel], alias: str) -> str:
-    """The Python name of the field that JSON calls `alias`."""
-    return next(name for name, field in model.model_fields.items() if field.alias == alias)
+            yield _broken(rule.message, rule.at, rule.remedy)
 
 
 def _duplicates(model: ApiModel) -> Iterator[InitErrorDetails]:
     for name, marker in unique_lists(type(model)).items():
+        alias = type(model).model_fields[name].alias or name
         seen = set[object]()
         for index, item in enumerate(getattr(model, name) or ()):
-            match marker:
-                case SetList():
-                    identity, shown = item, str(item)
-                case MapList(keys):
-                    values = {key: getattr(item, _field_of(type(item), key)) for key in keys}
-                    identity = tuple(values.values())
-                    shown = ", ".join(f"{key} {value}" for key, value in values.items())
+            identity = _identity(item, marker)
             if identity in seen:
-                alias = type(model).model_fields[name].alias or name
-                yield _broken(
-                    f"`{shown}` is listed twice in {alias}",
-                    (alias, index),
-                    None,
-                    "remove one of them",
-                )
+                message = f"`{identity}` is listed twice in {alias}"
+                yield _broken(message, (alias, index), "remove one of them")
             seen.add(identity)
+
+
+def _identity(item: Any, marker: MapList | SetList) -> str:
+    match marker:
+        case SetList():
+            return str(item)
+        case MapList(keys):
+            names = {field.alias: name for name, field in type(item).model_fields.items()}
+            return "/".join(str(getattr(item, names[key])) for key in keys)
+        case _:
+            assert_never(marker)

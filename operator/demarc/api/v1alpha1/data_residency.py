@@ -35,12 +35,13 @@ from demarc.api.schema import (
 from demarc.api.v1alpha1.common import Category, Conditions, Object, Scope, SecretKeyRef
 from demarc.api.v1alpha1.routing_policy import ONE_CREDENTIAL, Purpose, ServiceAccountRef
 
-
 TIME = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
     r"(Z|[+-][0-9]{2}:[0-9]{2})$"
 )
 """RFC 3339, with a zone."""
+NOT_A_TIME = "demarc_time"
+"""Type of the pydantic error for anything else."""
 
 
 def _text(value: object) -> object:
@@ -49,7 +50,7 @@ def _text(value: object) -> object:
         return value
     if isinstance(value, datetime):  # from Python, not from a manifest
         return value
-    raise PydanticCustomError("demarc_time", "must be a time with a zone")
+    raise PydanticCustomError(NOT_A_TIME, "must be a time with a zone")
 
 
 class _TimeSchema:

@@ -18,11 +18,13 @@ from demarc.api.schema import (
 )
 from demarc.api.v1alpha1.common import Capability, Conditions, Money, Object
 
+MODEL_NAME = r"^[A-Za-z0-9]([-A-Za-z0-9._/:]*[A-Za-z0-9])?$"
+SOURCE = r"^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9_][-A-Za-z0-9._]*)+$"
+DIGEST = r"^sha256:[0-9a-f]{64}$"
+IMAGE = r"^[A-Za-z0-9][-A-Za-z0-9._:/]*(@sha256:[0-9a-f]{64})?$"
 ModelName = Annotated[
     str,
-    StringConstraints(
-        min_length=1, max_length=128, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9._/:]*[A-Za-z0-9])?$"
-    ),
+    StringConstraints(min_length=1, max_length=128, pattern=MODEL_NAME),
 ]
 
 
@@ -50,13 +52,11 @@ class ModelSource(ApiModel):
         StringConstraints(
             min_length=8,
             max_length=512,
-            pattern=r"^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9_][-A-Za-z0-9._]*)+$",
+            pattern=SOURCE,
         ),
     ]
     """pvc://CLAIM/PATH: a folder in a PersistentVolumeClaim of the deployment's namespace."""
-    digest: Annotated[
-        str, StringConstraints(min_length=71, max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")
-    ]
+    digest: Annotated[str, StringConstraints(min_length=71, max_length=71, pattern=DIGEST)]
     """SHA-256 over the sorted sha256sum lines of the folder; checked before the engine starts."""
     served_name: ModelName
     """Name under which the engine's frontend serves the model."""
@@ -112,7 +112,7 @@ class Engine(ApiModel):
         StringConstraints(
             min_length=1,
             max_length=512,
-            pattern=r"^[A-Za-z0-9][-A-Za-z0-9._:/]*(@sha256:[0-9a-f]{64})?$",
+            pattern=IMAGE,
         ),
     ]
     """Container image of Triton with TensorRT-LLM."""
@@ -183,7 +183,8 @@ class ModelDeploymentSpec(ApiModel):
 
     cel_rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "!has(self.engine) || self.engine.limits.maxSequenceTokens >= self.offers.contextTokens",
+            "!has(self.engine)"
+            " || self.engine.limits.maxSequenceTokens >= self.offers.contextTokens",
             "engine.limits.maxSequenceTokens must be at least offers.contextTokens",
             lambda self: (
                 self.engine is None

@@ -26,9 +26,8 @@ from demarc.api.schema import (
 from demarc.api.v1alpha1.common import Category, Conditions, Object, Scope, SecretKeyRef
 from demarc.api.v1alpha1.model_deployment import ModelName
 
-Purpose = Annotated[
-    str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Z][A-Za-z0-9]*$")
-]
+PURPOSE = r"^[A-Z][A-Za-z0-9]*$"
+Purpose = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=PURPOSE)]
 
 
 class ServiceAccountRef(ApiModel):

@@ -32,6 +32,9 @@ CIDR = (
 )
 """IPv4 with a prefix of 8 to 32 bits: a site is a part of the world, and never all of it."""
 
+PRODUCT = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+RESOURCE = r"^[-a-z0-9.]+/[-A-Za-z0-9_.]+$"
+
 Cidr = Annotated[str, StringConstraints(min_length=9, max_length=18, pattern=CIDR)]
 JurisdictionSet = Annotated[tuple[Jurisdiction, ...], Field(min_length=1, max_length=64), SetList()]
 
@@ -129,7 +132,7 @@ class Network(ApiModel):
     )
 
     cidrs: Annotated[tuple[Cidr, ...], Field(min_length=1, max_length=32), SetList()]
-    """IPv4 networks. Addresses outside are dropped: engines (InCluster), the edge (RemoteCluster)."""
+    """IPv4 networks: of the engines (InCluster), of the edge (RemoteCluster); others are dropped."""
 
 
 class GpuPool(ApiModel):
@@ -139,14 +142,12 @@ class GpuPool(ApiModel):
     """Name of the pool, unique in the site."""
     product: Annotated[
         str,
-        StringConstraints(
-            min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
-        ),
+        StringConstraints(min_length=1, max_length=63, pattern=PRODUCT),
     ]
     """GPU product as GPU feature discovery labels it, for example NVIDIA-H100-80GB-HBM3."""
     resource_name: Annotated[
         str,
-        StringConstraints(min_length=3, max_length=253, pattern=r"^[-a-z0-9.]+/[-A-Za-z0-9_.]+$"),
+        StringConstraints(min_length=3, max_length=253, pattern=RESOURCE),
     ]
     """Extended resource that pods ask for, for example nvidia.com/gpu."""
     memory: MemoryQuantity

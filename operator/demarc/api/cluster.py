@@ -9,7 +9,7 @@ INVARIANT: an apply that changes nothing leaves `metadata.resourceVersion` as it
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
@@ -182,11 +182,14 @@ class Cluster(Protocol):
         """All objects of a kind, in one namespace or in all, that carry all the labels."""
         ...
 
-    def watch(self, kind: Kind, *, since: str, namespace: str = "") -> AsyncIterator[WatchEvent]:
+    def watch(
+        self, kind: Kind, *, since: str, namespace: str = ""
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Changes after `since`, a `resourceVersion`; `GoneError` when that is too old.
 
-        An iterator that ends did so because the server closed it: list, or watch on from the
-        last version seen.
+        A generator that ends did so because the server closed it: list, or watch on from the
+        last version seen. Whoever leaves early closes it (`contextlib.aclosing`), so that its
+        connection ends with it.
         """
         ...
 

@@ -132,7 +132,7 @@ class Network(ApiModel):
     )
 
     cidrs: Annotated[tuple[Cidr, ...], Field(min_length=1, max_length=32), SetList()]
-    """IPv4 networks: of the engines (InCluster), of the edge (RemoteCluster); others are dropped."""
+    """IPv4 networks: of engines (InCluster), of the edge (RemoteCluster); others are dropped."""
 
 
 class GpuPool(ApiModel):

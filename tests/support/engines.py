@@ -36,6 +36,7 @@ from demarc.engines.generation import (
 )
 from demarc.local import simulator
 from demarc.local.simulator import folder
+from demarc.planning import triton
 
 LOOPBACK = "127.61.0.1"
 TEMPLATE = Path(simulator.__file__).parent / "llmapi"
@@ -181,9 +182,7 @@ def make_repository(repository: Path, model_folder: Path, **model_yaml: Any) -> 
     """Lay a repository as the init container does: the template, and rendered files over it."""
     model = repository / "tensorrt_llm"
     shutil.copytree(TEMPLATE / "tensorrt_llm", model)
-    config = (model / "config.pbtxt").read_text("utf-8")
-    config += "max_batch_size: 0\nmodel_transaction_policy { decoupled: true }\n"
-    (model / "config.pbtxt").write_text(config, "utf-8")
+    (model / "config.pbtxt").write_text(triton.config_pbtxt(), "utf-8")
     document = {
         "model": str(model_folder),
         "triton_config": {

@@ -1,0 +1,263 @@
+"""Is there something in these texts that must not leave? Detectors can only raise a label.
+
+Every rule of every pack is laid over every *view* of the texts:
+
+1. each part by itself (all parts at once, with a gap between them that no rule reads across);
+2. each run of parts joined, so that a value split over parts, turns, keys or items is whole;
+3. of each of these the folded text, what invisible characters spell, numbers in other alphabets;
+4. of each of these what one layer of decoding brings to light, to a depth of three.
+
+A view is made only where the text has something to fold or to decode, which one pass of an
+automaton tells. Work is counted in characters, so that the same request has the same outcome on
+every machine.
+
+INVARIANT: `scan` never raises, and anything but a finished scan is a failure, which makes the label
+TOP. Nothing of the texts is in a finding or a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import re2
+
+from demarc.policy import decoding, digits, folding, packs
+from demarc.policy.decision import Finding, Findings
+from demarc.policy.digits import Lengths
+from demarc.policy.packs import Match, Pack, Rule
+from demarc.policy.texts import Texts
+from demarc.policy.validators import VALIDATORS
+
+DEFAULT_BUDGET = 24_000_000
+"""Characters of work for one request; see `scan`."""
+MAX_DEPTH = 3
+"""Layers of encoding that are undone."""
+EDGE = 512
+"""Characters at each end of a long part that are looked at when parts are joined."""
+_MATCH_COST = 64
+_NUMBER_COST = 32
+_MAX_MATCHES = 4096
+"""Matches of one rule in one view, after which counting more changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A rule, ready to run.
+
+    Attributes:
+        detector: `PACK/RULE`.
+        pattern: over UTF-8.
+        context: over the bytes around a match, or None.
+    """
+
+    detector: str
+    rule: Rule
+    pattern: Any
+    context: Any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detectors:
+    """All packs, compiled.
+
+    Attributes:
+        hashes: content hash of each pack by name, as the epoch holds them.
+    """
+
+    hashes: Mapping[str, str]
+    text_rules: tuple[_Compiled, ...] = field(repr=False)
+    number_rules: tuple[_Compiled, ...] = field(repr=False)
+    lengths: Lengths = field(repr=False)
+    text_set: Any = field(repr=False)
+    number_set: Any = field(repr=False)
+    signs: Any = field(repr=False)
+
+
+_SIGNS = (
+    ("plain", digits.CHAINS["plain"]),
+    ("numerals", digits.CHAINS["numerals"]),
+    ("letters", digits.CHAINS["letters"]),
+    ("disguised", f"[{folding.disguised_class()}]"),
+    ("token", f"{decoding.BASE64}|{decoding.HEX}"),
+    ("escape", decoding.ESCAPE),
+)
+"""What a text can have that calls for another view, and the pattern that tells."""
+
+
+class _ExhaustedError(Exception):
+    """The budget is used up."""
+
+
+def load_packs(texts: Mapping[str, str]) -> Detectors:
+    """Compile packs.
+
+    Args:
+        texts: YAML text of each pack by its name.
+
+    Raises:
+        PackError: a pack is not valid, or there is none.
+    """
+    if not texts:
+        raise packs.PackError("no pack is given: without packs nothing would be found")
+    read = [packs.read(name, texts[name]) for name in sorted(texts)]
+    rules = [_compile(pack, rule) for pack in read for rule in pack.rules]
+    text_rules = tuple(rule for rule in rules if rule.rule.match is Match.TEXT)
+    number_rules = tuple(rule for rule in rules if rule.rule.match is not Match.TEXT)
+    return Detectors(
+        hashes={pack.name: pack.hash() for pack in read},
+        text_rules=text_rules,
+        number_rules=number_rules,
+        lengths=Lengths(
+            alone=_lengths(number_rules, Match.NUMBER),
+            within=_lengths(number_rules, Match.NUMBER_WITHIN),
+        ),
+        text_set=_set(re2.Set.SearchSet, (rule.rule.pattern for rule in text_rules)),
+        number_set=_set(re2.Set.FullMatchSet, (rule.rule.pattern for rule in number_rules)),
+        signs=_set(re2.Set.SearchSet, (pattern for _, pattern in _SIGNS)),
+    )
+
+
+def _compile(pack: Pack, rule: Rule) -> _Compiled:
+    context = rule.context
+    return _Compiled(
+        f"{pack.name}/{rule.name}",
+        rule,
+        packs.compile_pattern(rule.pattern),
+        None if context is None else packs.compile_pattern(packs.words_pattern(context.words)),
+    )
+
+
+def _lengths(rules: Iterable[_Compiled], match: Match) -> frozenset[int]:
+    return frozenset(
+        length for rule in rules if rule.rule.match is match for length in rule.rule.lengths or ()
+    )
+
+
+def _set(make: Any, patterns: Iterable[str]) -> Any:
+    made = make(packs.options())
+    empty = True
+    for pattern in patterns:
+        made.Add(pattern)
+        empty = False
+    if empty:
+        return None
+    made.Compile()
+    return made
+
+
+def scan(texts: Texts, detectors: Detectors, *, budget: int = DEFAULT_BUDGET) -> Findings:
+    """Look at everything; never raises.
+
+    Args:
+        texts: of one request.
+        detectors: from `load_packs`.
+        budget: characters of work: each view costs its length, each match and number a constant.
+
+    Returns:
+        Findings sorted by detector, counting distinct values; with a failure if not all was seen.
+    """
+    scanner = _Scanner(detectors, budget)
+    try:
+        scanner.scan(texts)
+    except _ExhaustedError:
+        return Findings(scanner.findings(), "budget exhausted")
+    except MemoryError:
+        return Findings((), "out of memory")
+    except Exception as error:  # noqa: BLE001  # whatever it is, the text counts as not understood
+        return Findings((), f"detector error: {type(error).__name__}")
+    return Findings(scanner.findings())
+
+
+class _Scanner:
+    """The state of one scan."""
+
+    __slots__ = ("_budget", "_decoded", "_detectors", "_found", "_seen")
+
+    def __init__(self, detectors: Detectors, budget: int) -> None:
+        self._detectors = detectors
+        self._budget = budget
+        self._found: dict[str, tuple[Rule, set[bytes]]] = {}
+        self._seen: set[str] = set()
+
+    def findings(self) -> tuple[Finding, ...]:
+        return tuple(
+            Finding(detector, rule.level, tuple(sorted(rule.categories)), len(values))
+            for detector, (rule, values) in sorted(self._found.items())
+        )
+
+    def scan(self, texts: Texts) -> None:
+        parts = [part for part in texts.reveal_parts() if part]
+        self._view(decoding.GAP.join(parts), 0)
+        for run in texts.reveal_runs():
+            edges = [_edges(part) for part in run]
+            self._view("".join(edges), 0)
+            self._view(digits.JOINT.join(edges), 0)
+
+    def _spend(self, cost: int) -> None:
+        self._budget -= cost
+        if self._budget < 0:
+            raise _ExhaustedError
+
+    def _view(self, text: str, depth: int, *, folded: bool = False) -> None:
+        """Look at one text and at everything that it gives rise to."""
+        if not text or text in self._seen:
+            return
+        self._seen.add(text)
+        self._spend(len(text))
+        data = text.encode("utf-8", "surrogatepass")
+        detectors = self._detectors
+        if detectors.text_set is not None:
+            for index in detectors.text_set.Match(data) or ():
+                self._text_rule(detectors.text_rules[index], data)
+        signs = {_SIGNS[index][0] for index in detectors.signs.Match(data) or ()}
+        for alphabet in signs & digits.CHAINS.keys():
+            self._numbers(data, alphabet)
+        if "disguised" in signs and not folded:
+            self._view(folding.fold(text), depth, folded=True)
+            self._view(folding.hidden(text), depth)
+        if depth == MAX_DEPTH:
+            return
+        if "token" in signs:
+            self._view(decoding.decode_tokens(data), depth + 1)
+        if "escape" in signs:
+            self._view(decoding.unescape(text), depth + 1)
+
+    def _text_rule(self, compiled: _Compiled, data: bytes) -> None:
+        for count, match in enumerate(compiled.pattern.finditer(data)):
+            if count == _MAX_MATCHES:
+                return
+            self._spend(_MATCH_COST)
+            value = match.group(1) if compiled.pattern.groups else match.group()
+            start, end = match.span()
+            self._judge(compiled, value or b"", data, start, end)
+
+    def _numbers(self, data: bytes, alphabet: str) -> None:
+        detectors = self._detectors
+        if detectors.number_set is None:
+            return
+        for number in digits.candidates(data, alphabet, detectors.lengths):
+            self._spend(_NUMBER_COST)
+            for index in detectors.number_set.Match(number.digits) or ():
+                compiled = detectors.number_rules[index]
+                if number.alone or compiled.rule.match is Match.NUMBER_WITHIN:
+                    self._judge(compiled, number.digits, data, number.start, number.end)
+
+    def _judge(self, compiled: _Compiled, value: bytes, data: bytes, start: int, end: int) -> None:
+        rule = compiled.rule
+        if not VALIDATORS[rule.validator](value.decode("utf-8", "replace")):
+            return
+        if rule.context is not None:
+            within = rule.context.within
+            around = data[max(0, start - within) : end + within]
+            if compiled.context.search(around) is None:
+                return
+        self._found.setdefault(compiled.detector, (rule, set()))[1].add(value.upper())
+
+
+def _edges(part: str) -> str:
+    """A part, or both ends of a long one: what can join to its neighbours."""
+    if len(part) <= 2 * EDGE:
+        return part
+    return f"{part[:EDGE]}{decoding.GAP}{part[-EDGE:]}"

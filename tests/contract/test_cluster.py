@@ -36,7 +36,8 @@ def _owners(manifest: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _pod(manifest: Mapping[str, Any] | None) -> Mapping[str, Any]:
     assert manifest is not None
-    return manifest["spec"]["template"]["spec"]
+    spec: Mapping[str, Any] = manifest["spec"]["template"]["spec"]
+    return spec
 
 
 def _ref(manifest: Mapping[str, Any]) -> Ref:
@@ -259,7 +260,7 @@ async def test_containers_merge_by_name(subject: Subject) -> None:
 
 
 async def test_variables_mounts_and_ports_merge_by_their_keys(subject: Subject) -> None:
-    volumes = [{"name": name, "emptyDir": {}} for name in ("run", "extra")]
+    volumes: list[dict[str, Any]] = [{"name": name, "emptyDir": {}} for name in ("run", "extra")]
     ours = container(
         "triton",
         env=[{"name": "A", "value": "1"}, {"name": "B", "value": "1"}],

@@ -162,7 +162,7 @@ async def test_a_watch_reports_what_comes_changes_and_goes(subject: Subject) -> 
     await subject.cluster.delete(Ref(CONFIG_MAP, subject.namespace, "seen"))
 
     watch = subject.cluster.watch(CONFIG_MAP, since=since, namespace=subject.namespace)
-    async with aclosing(watch) as events:  # type: ignore[type-var]  # adapters write generators
+    async with aclosing(watch) as events:
         found = [await _next(events) for _ in range(3)]
 
     assert [WatchEvent(Change.ADDED, created), WatchEvent(Change.MODIFIED, changed)] == found[:2]
@@ -176,7 +176,7 @@ async def test_a_watch_reports_what_comes_changes_and_goes(subject: Subject) -> 
 async def test_a_running_watch_hears_of_later_changes(subject: Subject) -> None:
     since = await _version(subject)
     watch = subject.cluster.watch(CONFIG_MAP, since=since, namespace=subject.namespace)
-    async with aclosing(watch) as events, asyncio.TaskGroup() as tasks:  # type: ignore[type-var]  # adapters write generators
+    async with aclosing(watch) as events, asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(_next(events))
         await asyncio.sleep(0)
         applied = await subject.cluster.apply(
@@ -192,7 +192,7 @@ async def test_a_watch_goes_on_from_the_last_version_seen(subject: Subject) -> N
         config_map(subject.namespace, "first", {"a": "1"}), manager="demarc"
     )
     watch = subject.cluster.watch(CONFIG_MAP, since=since, namespace=subject.namespace)
-    async with aclosing(watch) as events:  # type: ignore[type-var]  # adapters write generators
+    async with aclosing(watch) as events:
         seen = await _next(events)
     assert first == seen.object
     second = await subject.cluster.apply(
@@ -204,7 +204,7 @@ async def test_a_watch_goes_on_from_the_last_version_seen(subject: Subject) -> N
         since=seen.object["metadata"]["resourceVersion"],
         namespace=subject.namespace,
     )
-    async with aclosing(resumed) as events:  # type: ignore[type-var]  # adapters write generators
+    async with aclosing(resumed) as events:
         assert WatchEvent(Change.ADDED, second) == await _next(events)
 
 
@@ -216,7 +216,7 @@ async def test_a_watch_keeps_to_its_kind_and_namespace(subject: Subject) -> None
     here = await subject.cluster.apply(config_map(subject.namespace, "here"), manager="demarc")
 
     watch = subject.cluster.watch(CONFIG_MAP, since=since, namespace=subject.namespace)
-    async with aclosing(watch) as events:  # type: ignore[type-var]  # adapters write generators
+    async with aclosing(watch) as events:
         assert WatchEvent(Change.ADDED, here) == await _next(events)
 
 
@@ -228,7 +228,7 @@ async def test_an_apply_that_changes_nothing_is_not_reported(subject: Subject) -
     after = await subject.cluster.apply(config_map(subject.namespace, "mark"), manager="demarc")
 
     watch = subject.cluster.watch(CONFIG_MAP, since=since, namespace=subject.namespace)
-    async with aclosing(watch) as events:  # type: ignore[type-var]  # adapters write generators
+    async with aclosing(watch) as events:
         assert WatchEvent(Change.ADDED, after) == await _next(events)
 
 
@@ -243,7 +243,7 @@ async def test_a_watch_from_a_forgotten_version_is_gone(subject: Subject) -> Non
     watch = subject.cluster.watch(
         LEASE, since=first["metadata"]["resourceVersion"], namespace=subject.namespace
     )
-    async with aclosing(watch) as events:  # type: ignore[type-var]  # adapters write generators
+    async with aclosing(watch) as events:
         with pytest.raises(GoneError):
             await _next(events)
 

@@ -81,7 +81,7 @@ async def test_one_mebibyte_fits(subject: Subject, size: int) -> None:
 
 
 def _changes(namespace: str) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    selected = {
+    selected: dict[str, Any] = {
         "selector": {"matchLabels": {"app": "other"}},
         "template": {
             "metadata": {"labels": {"app": "other"}},

@@ -11,6 +11,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from demarc.api.cluster import NAMESPACE, SERVICE_ACCOUNT, Kind
+from demarc.local import merge_schema
+from demarc.local.merge_schema import Place
 from demarc.local.store import Journal, Store
 from demarc.local.tokens import TokenSigner
 from support.pki import new_key
@@ -44,6 +47,11 @@ class Ids:
 
 
 @cache
+def _places() -> Mapping[Kind, Place]:
+    return merge_schema.of_every_kind()
+
+
+@cache
 def _token_key() -> ec.EllipticCurvePrivateKey:
     return new_key()
 
@@ -62,10 +70,17 @@ class MemoryCluster(Store):
         super().__init__(
             clock=clock or Clock(),
             ids=ids or Ids(),
+            places=_places(),
             signer=TokenSigner(_token_key(), issuer=ISSUER),
             history=history,
             journal=journal,
         )
+
+    def accounts(self) -> frozenset[tuple[str, str]]:
+        """Every ServiceAccount that is there, and `nobody` in every namespace."""
+        there = {(ref.namespace, ref.name) for ref in self._objects if ref.kind == SERVICE_ACCOUNT}
+        absent = {(ref.name, "nobody") for ref in self._objects if ref.kind == NAMESPACE}
+        return frozenset(there | absent)
 
     def forget_history(self) -> None:
         """Make every watch that starts before now too old."""

@@ -6,7 +6,7 @@ INVARIANT: a watch reports every change since its start, or raises; it never ski
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, Self
@@ -90,7 +90,7 @@ class KubeCluster:
 
     async def watch(
         self, kind: Kind, *, since: str, namespace: str = ""
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Changes after `since`; when the server closes, watch on from the last version seen."""
         version = since
         while True:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from demarc.api import cluster
+from demarc.api import cluster, crd
 
 
 class Shape(StrEnum):
@@ -183,6 +183,12 @@ BUILT_IN: Mapping[cluster.Kind, Place] = MappingProxyType(
         cluster.ROLE_BINDING: struct(metadata=_METADATA, roleRef=ATOMIC),
     }
 )
+
+
+def of_every_kind() -> Mapping[cluster.Kind, Place]:
+    """The merge rules of the built-in kinds and of our own, which their CRDs state."""
+    own = {item.kind: from_openapi(crd.schema(item.model)) for item in crd.DEFINITIONS}
+    return MappingProxyType({**BUILT_IN, **own})
 
 
 def from_openapi(schema: Mapping[str, Any]) -> Place:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -31,7 +31,7 @@ from demarc.api.cluster import (
 )
 from demarc.local import object_life, object_rules, server_side_apply
 from demarc.local.field_set import FieldsError
-from demarc.local.merge_schema import BUILT_IN, UNKNOWN, Place
+from demarc.local.merge_schema import UNKNOWN, Place
 from demarc.local.server_side_apply import Manager
 from demarc.local.tokens import ServiceAccount, TokenSigner
 
@@ -57,7 +57,7 @@ class Store:
         clock: Callable[[], datetime],
         ids: Callable[[], str],
         signer: TokenSigner,
-        places: Mapping[Kind, Place] = BUILT_IN,
+        places: Mapping[Kind, Place],
         kinds: Sequence[Kind] = KINDS,
         history: int = 4096,
         journal: Journal | None = None,
@@ -68,7 +68,7 @@ class Store:
             clock: the time, with a time zone.
             ids: makes a new unique id at each call.
             signer: signs ServiceAccount tokens.
-            places: the merge rules of each kind; a kind without any follows the default rules.
+            places: the merge rules of each kind, `merge_schema.of_every_kind()`.
             kinds: the kinds that exist.
             history: how many changes a watch may be behind.
             journal: hears of each change before it is made.
@@ -129,7 +129,7 @@ class Store:
 
     async def watch(
         self, kind: Kind, *, since: str, namespace: str = ""
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Changes after `since`; without one, what there is first. It ends only when closed."""
         self._known(kind)
         seen = _parse_version(since)

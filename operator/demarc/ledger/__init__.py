@@ -1,1 +1,4 @@
-"""Where are audit records and usage kept? The only package that stores them."""
+"""Where are records and usage kept? The only package that stores them.
+
+`records` is the append-only log of decisions, `usage` the books of tokens and cost.
+"""

@@ -1,4 +1,4 @@
-"""How does a test say what it needs? Values with every field set, and arguments for what matters."""
+"""How does a test say what it needs? Whole values, and arguments for what matters."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+
 from demarc.api.v1alpha1.common import Capability
 from demarc.policy import compilation, document
 from demarc.policy.decision import Findings, Needs, Request
@@ -25,6 +26,8 @@ CREDENTIALS: Mapping[str, str] = {
 """What the Secrets and ServiceAccounts of the sample hold."""
 
 COPILOT = ClientIdentity("retail", "copilot", "copilot-sa", "serviceaccount:retail/copilot")
+FIRST = EpochNumber(1, 1)
+NOTHING_FOUND = Findings()
 BRANCH_FAQ = ClientIdentity("retail", "branch-faq", "faq-key", "secret:retail/faq-key/token")
 
 
@@ -37,7 +40,7 @@ def sample() -> tuple[Mapping[str, Any], ...]:
 def document_of(
     sources: Iterable[Mapping[str, Any]],
     *,
-    number: EpochNumber = EpochNumber(1, 1),
+    number: EpochNumber = FIRST,
     issued_at: datetime = NOW,
     home: str = "shanghai-dc",
     credentials: Mapping[str, str] = CREDENTIALS,
@@ -90,7 +93,7 @@ def request(
     *,
     model: str = "auto",
     asks: Needs | None = None,
-    findings: Findings = Findings(),
+    findings: Findings = NOTHING_FOUND,
     raise_to: int = 1,
 ) -> Request:
     """A request of branch-faq that no detector has anything to say about."""

@@ -83,6 +83,11 @@ def close(level: int, categories: Iterable[Category], origins: Iterable[str]) ->
     return Label(max(level, least), frozenset(closed), ALL_ORIGINS if "*" in where else where)
 
 
+def implied(category: Category) -> frozenset[Category]:
+    """A category and everything that it implies."""
+    return _IMPLIES.get(category, frozenset()) | {category}
+
+
 def bottom(origins: Iterable[str] = ()) -> Label:
     """The label of a request about which nothing is known that raises it."""
     return close(1, (), origins)

@@ -36,7 +36,7 @@ from demarc.policy.decision import (
 )
 from demarc.policy.epoch import App, Endpoint, Epoch, Permit, ResidencyRule
 from demarc.policy.label import TOP, Label
-from demarc.policy.tables import AppTable, Grounds
+from demarc.policy.tables import Grounds
 
 
 def permit(request: Request, epoch: Epoch, now: datetime) -> Eligible | Deny:
@@ -90,24 +90,31 @@ def label_of(request: Request, epoch: Epoch, now: datetime) -> tuple[Label, tupl
     return _label(request, grounds), _provenance(request, grounds)
 
 
-def permitted_mask(epoch: Epoch, grounds: Grounds, label: Label) -> int:
-    """The endpoints of all models that E1 to E3 leave, as a mask over `epoch.tables.endpoints`.
+def cleared_mask(epoch: Epoch, grounds: Grounds, label: Label) -> int:
+    """The endpoints that E1 and E2 leave, as a mask over `epoch.tables.endpoints`.
 
-    `label` is at least what the grounds start from.
+    Args:
+        epoch: holds the bit order, and whether Public is open.
+        grounds: what the request starts from; `label` is at least that.
+        label: of the request.
     """
     mask = grounds.cleared[label.level]
-    permitted = grounds.permitted[label.level]
     if label.categories:
         if labels.is_sensitive(label):
             mask &= epoch.tables.private
         for cut in grounds.cuts:
             if label.level >= cut.at_least and not cut.categories.isdisjoint(label.categories):
                 mask &= cut.mask
+    return mask if epoch.public_open else mask & epoch.tables.private
+
+
+def permitted_mask(epoch: Epoch, grounds: Grounds, label: Label) -> int:
+    """The endpoints of all models that E1 to E3 leave; arguments as in `cleared_mask`."""
+    permitted = grounds.permitted[label.level]
     for row in grounds.category_permits:
         if label.level <= row.at_most and row.not_in.isdisjoint(label.categories):
             permitted |= row.mask
-    mask &= permitted
-    return mask if epoch.public_open else mask & epoch.tables.private
+    return permitted and permitted & cleared_mask(epoch, grounds, label)
 
 
 def able_mask(epoch: Epoch, needs: Needs) -> int:
@@ -125,11 +132,8 @@ def removal(
 
     Reads the written rows and no mask. Within a layer objects are asked in the order of the epoch.
     """
-    if found := _removed_by_label(endpoint, epoch, label):
+    if found := barrier(endpoint, epoch, app.tenant, label):
         return found
-    for rule in epoch.rules:
-        if _applies(rule, app.tenant, label) and not tables.satisfies(endpoint, rule):
-            return Removal(endpoint.name, Layer.RESIDENCY, rule.source, _breach(endpoint, rule))
     if app.tenant not in endpoint.allowed_tenants:
         return Removal(
             endpoint.name,
@@ -144,6 +148,16 @@ def removal(
             app.policy,
             f"no permit row names it for app `{app.name}` at {labels.describe(label)}",
         )
+    return None
+
+
+def barrier(endpoint: Endpoint, epoch: Epoch, tenant: str, label: Label) -> Removal | None:
+    """What of E1 and E2 removes an endpoint for a tenant's requests; None: nothing."""
+    if found := _removed_by_label(endpoint, epoch, label):
+        return found
+    for rule in epoch.rules:
+        if _applies(rule, tenant, label) and not tables.satisfies(endpoint, rule):
+            return Removal(endpoint.name, Layer.RESIDENCY, rule.source, _breach(endpoint, rule))
     return None
 
 
@@ -218,22 +232,15 @@ class Removals(Sequence[Removal]):
         return hash(tuple(self))
 
 
-def table_of(request: Request, epoch: Epoch) -> AppTable | None:
-    """What the epoch knows of the app that asks."""
-    return epoch.tables.apps.get((request.caller.tenant, request.caller.app))
-
-
 def _label(request: Request, grounds: Grounds) -> Label:
     findings = request.findings
     level = max(grounds.floor, _known(request.raise_to))
-    if not findings.findings:
-        return labels.close(TOP if findings.failure else level, (), grounds.origins)
-    level = max(level, *(_known(found.level) for found in findings.findings))
-    return labels.close(
-        TOP if findings.failure else level,
-        (category for found in findings.findings for category in found.categories),
-        grounds.origins,
-    )
+    for found in findings.findings:
+        level = max(level, _known(found.level))
+    if findings.failure:
+        level = TOP
+    categories = [category for found in findings.findings for category in found.categories]
+    return labels.close(level, categories, grounds.origins) if categories else grounds.labels[level]
 
 
 def _known(level: int) -> int:
@@ -242,13 +249,7 @@ def _known(level: int) -> int:
 
 
 def _provenance(request: Request, grounds: Grounds) -> tuple[Provenance, ...]:
-    registration = grounds.registration
-    start = (
-        Provenance("default floor", labels.DEFAULT_FLOOR, ())
-        if registration is None
-        else Provenance(str(registration.source), registration.floor, ())
-    )
-    operands = [start, *(Provenance(str(row.source), row.level, ()) for row in grounds.rows)]
+    operands = [Provenance(source, level, ()) for source, level in grounds.starts]
     operands += [_operand(found) for found in request.findings.findings]
     if request.findings.failure:
         operands.append(Provenance(f"detection failed: {request.findings.failure}", TOP, ()))

@@ -16,7 +16,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from demarc.api.v1alpha1.common import Capability, Category, Scope
-from demarc.policy.label import ALL_ORIGINS, DEFAULT_FLOOR, SENSITIVE_LEVEL, TOP
+from demarc.policy import label as labels
+from demarc.policy.label import ALL_ORIGINS, DEFAULT_FLOOR, SENSITIVE_LEVEL, TOP, Label
 
 if TYPE_CHECKING:
     from demarc.policy.epoch import (
@@ -66,16 +67,17 @@ class Grounds:
 
     Attributes:
         floor: least level.
-        rows: the rows of `floors` that match the app.
-        registration: the one that counts for the credential; None: default floor, all origins.
+        starts: who says so and to what level: the registration or the default, then the rows of
+            `floors` that match the app.
+        labels: the label of a request without categories, by level.
         expires: from then on the unregistered grounds hold; None: never.
         cleared: endpoints that E1 and the rules without category tests leave, by level.
         permitted: endpoints that permit rows without category tests name, by level.
     """
 
     floor: int
-    rows: tuple[Floor, ...]
-    registration: Registration | None
+    starts: tuple[tuple[str, int], ...]
+    labels: tuple[Label, ...]
     origins: frozenset[str]
     purposes: frozenset[str]
     expires: datetime | None
@@ -157,25 +159,10 @@ def tabulate(epoch: Epoch) -> Tables:
     )
 
 
-def registration_of(
-    app: App, credential: str, registrations: Iterable[Registration], now: datetime
-) -> Registration | None:
-    """The registration that counts for a credential; two for one app void each other.
-
-    An expired one still voids the other: time that passes must not lower anything.
-    """
-    rows = [row for row in registrations if (row.tenant, row.app) == (app.tenant, app.name)]
-    if len(rows) != 1 or credential not in rows[0].credentials or now >= rows[0].expires:
-        return None
-    return rows[0]
-
-
-def floors_of(app: App, floors: Iterable[Floor]) -> tuple[Floor, ...]:
-    """The rows of `floors` that match an app."""
+def floors_of(tenant: str, app: str, floors: Iterable[Floor]) -> tuple[Floor, ...]:
+    """The rows of `floors` that match a tenant's app."""
     return tuple(
-        row
-        for row in floors
-        if app.tenant in row.tenants and (row.apps is None or app.name in row.apps)
+        row for row in floors if tenant in row.tenants and (row.apps is None or app in row.apps)
     )
 
 
@@ -235,7 +222,9 @@ def _cleared(endpoints: tuple[Endpoint, ...], private: int) -> ByLevel:
 def _app_table(
     app: App, epoch: Epoch, endpoints: tuple[Endpoint, ...], cleared: ByLevel
 ) -> AppTable:
-    rows = floors_of(app, epoch.floors)
+    rows = floors_of(app.tenant, app.name, epoch.floors)
+    # Two registrations for one app void each other, an expired one too: time that passes must not
+    # lower anything.
     registrations = [
         row for row in epoch.registrations if (row.tenant, row.app) == (app.tenant, app.name)
     ]
@@ -253,8 +242,11 @@ def _app_table(
         ]
         return Grounds(
             floor=max(lowest, *(row.level for row in rows)) if rows else lowest,
-            rows=rows,
-            registration=registration,
+            starts=(
+                (str(registration.source) if registration else "default floor", lowest),
+                *((str(row.source), row.level) for row in rows),
+            ),
+            labels=tuple(labels.close(max(level, 1), (), origins) for level in (0, *LEVELS)),
             origins=origins,
             purposes=purposes,
             expires=registration.expires if registration else None,

@@ -4,8 +4,8 @@ The schemas come from the models: inlined, structural, without defaults. What a 
 error here and not a silent loss.
 
 INVARIANT: every list has a type and `maxItems`; every string has a bound.
-INVARIANT: a policy kind keeps unknown fields on every node, so that a misspelt restriction reaches
-us and is refused instead of being pruned.
+INVARIANT: a policy kind keeps unknown and empty fields on every node, so that a restriction that is
+misspelt, or stated without a value, reaches us and is refused instead of being dropped.
 """
 
 from __future__ import annotations
@@ -280,6 +280,10 @@ class _Rendering:
             result["required"] = [name for name in required if name in source["properties"]]
         if self.keeps_unknown:
             result["x-kubernetes-preserve-unknown-fields"] = True
+        if self.keeps_unknown and ".spec" in path:
+            # without this a server drops `when: null` silently, and the row is for every request
+            for name in set(result["properties"]).difference(result.get("required", ())):
+                result["properties"][name]["nullable"] = True
 
     def _map(self, source: Mapping[str, Any], result: dict[str, Any], path: str) -> None:
         patterns = source.get("patternProperties", {})

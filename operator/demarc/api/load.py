@@ -207,8 +207,10 @@ def _resource(
     kind: Kind,
     manifest: Manifest,
 ) -> Resource | tuple[Finding, ...]:
-    found = [*_scope_findings(kind, manifest), *_nulls(manifest.get("spec"), ("spec",))]
     stated = {key: value for key, value in manifest.items() if key != "status"}
+    found = [*_scope_findings(kind, manifest)]
+    if "spec" in stated:
+        found += _nulls(stated["spec"], ("spec",))
     status = _status(model, manifest)
     try:
         whole = stated if status is None else {**stated, "status": status}

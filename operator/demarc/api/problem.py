@@ -6,6 +6,7 @@ A problem names the field as people write it, lists keyed: `spec.permit[inside].
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import UnionType
@@ -124,7 +125,10 @@ def field_name(path: Path, data: Any) -> str:
             parts.append(f"[{_key(data) or step}]")
         else:
             data = data.get(step) if isinstance(data, Mapping) else None
-            parts.append(f".{step}" if parts else step)
+            if not step.isalnum():
+                parts.append(f"[{shown(step)}]")
+            else:
+                parts.append(f".{step}" if parts else step)
     return "".join(parts)
 
 
@@ -212,7 +216,7 @@ def _choice(case: _Case) -> Words:
 
 def _pattern(case: _Case) -> Words:
     words = PATTERN_WORDS[case.context["pattern"]]
-    return f"must be {words}{case.but}", _code_hint(case.text)
+    return f"must be {words}{case.but}", _code_hint(case.text, str(case.context["pattern"]))
 
 
 def _text(case: _Case) -> Words:
@@ -293,15 +297,18 @@ def _list_hint(value: object) -> str:
             return ""
 
 
-def _code_hint(text: str) -> str:
-    common = {"UK": "GB", "UNKNOWN": "Unknown", "ANY": "Any"}
-    if text.upper() in common:
-        return f"did you mean `{common[text.upper()]}`?"
+_CODES = {"UK": "GB", "UNKNOWN": "Unknown", "ANY": "Any", "CHN": "CN", "SGP": "SG", "USA": "US"}
+"""What people write for a country, or in its place."""
+
+
+def _code_hint(text: str, pattern: str) -> str:
+    """What was meant by a word that is no country's code, if that is clear."""
+    if pattern not in (schema.COUNTRY, schema.JURISDICTION, schema.ALLOWED_JURISDICTION):
+        return ""
     if text.upper() == "EU":
         return "the EU is no country: list its members"
-    if text != text.upper() and text.upper() in schema.COUNTRIES:
-        return f"did you mean `{text.upper()}`?"
-    return ""
+    meant = _CODES.get(text.upper(), text.upper())
+    return f"did you mean `{meant}`?" if re.search(pattern, meant) else ""
 
 
 def _choices(expected: str) -> list[str]:
@@ -332,23 +339,24 @@ def _model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
     current: Any = model
     for step in path:
         if isinstance(step, int):
-            continue  # `_models_in` looks through lists already
+            continue  # `models_in` looks through lists already
         fields = {field.alias: field for field in current.model_fields.values()}
         if step not in fields:
             return None
-        inner = next(_models_in(fields[step].annotation), None)
+        inner = next(models_in(fields[step].annotation), None)
         if inner is None:
             return None
         current = inner
-    return current  # type: ignore[no-any-return]  # `model` or what `_models_in` gave
+    return current  # type: ignore[no-any-return]  # `model` or what `models_in` gave
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models in a field's annotation, looking through lists and `X | None`."""
     origin = get_origin(annotation)
     if isinstance(annotation, type) and origin is None and issubclass(annotation, BaseModel):
         yield annotation
     elif origin is Annotated:
-        yield from _models_in(get_args(annotation)[0])
+        yield from models_in(get_args(annotation)[0])
     elif origin in (Union, UnionType, tuple):
         for member in get_args(annotation):
-            yield from _models_in(member)
+            yield from models_in(member)

@@ -82,6 +82,7 @@ class Rule:
         holds: the same rule over the Python object.
         at: JSON names from the object to the field to look at; empty: the object itself.
         remedy: what to do about it; empty when the message says it.
+        culprits: paths to what breaks the rule, where `at` alone does not tell.
     """
 
     cel: str
@@ -89,6 +90,20 @@ class Rule:
     holds: Callable[[Any], bool]
     at: tuple[str, ...] = ()
     remedy: str = ""
+    culprits: Callable[[Any], Iterable[tuple[str | int, ...]]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """Bounds for the CRD of a string whose pattern implies them, so that Python tests it alone."""
+
+    minimum: int
+    maximum: int
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return handler(core_schema) | {"minLength": self.minimum, "maxLength": self.maximum}
 
 
 class ApiModel(BaseModel):
@@ -177,23 +192,21 @@ ObjectName = Annotated[
 SECRET_KEY = r"^[-._a-zA-Z0-9]+$"  # noqa: S105  # a pattern, and no secret
 SecretKey = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=SECRET_KEY)]
 JURISDICTION = f"^({_COUNTRY}|Unknown)$"
-Jurisdiction = Annotated[str, StringConstraints(min_length=2, max_length=7, pattern=JURISDICTION)]
+Jurisdiction = Annotated[str, StringConstraints(pattern=JURISDICTION), Length(2, 7)]
 """ISO 3166-1 alpha-2, or `Unknown`: the worst value there is."""
 ALLOWED_JURISDICTION = f"^({_COUNTRY}|Any)$"
-AllowedJurisdiction = Annotated[
-    str, StringConstraints(min_length=2, max_length=3, pattern=ALLOWED_JURISDICTION)
-]
+AllowedJurisdiction = Annotated[str, StringConstraints(pattern=ALLOWED_JURISDICTION), Length(2, 3)]
 """ISO 3166-1 alpha-2, or `Any`: no restriction, said aloud."""
 COUNTRY = f"^({_COUNTRY})$"
-Country = Annotated[str, StringConstraints(min_length=2, max_length=2, pattern=COUNTRY)]
+Country = Annotated[str, StringConstraints(pattern=COUNTRY), Length(2, 2)]
 """ISO 3166-1 alpha-2."""
 DECIMAL = r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,9})?$"
-DecimalString = Annotated[str, StringConstraints(min_length=1, max_length=19, pattern=DECIMAL)]
+DecimalString = Annotated[str, StringConstraints(pattern=DECIMAL), Length(1, 19)]
 CURRENCY = r"^[A-Z]{3}$"
-CurrencyCode = Annotated[str, StringConstraints(min_length=3, max_length=3, pattern=CURRENCY)]
+CurrencyCode = Annotated[str, StringConstraints(pattern=CURRENCY), Length(3, 3)]
 """ISO 4217."""
 MEMORY = r"^[1-9][0-9]{0,8}(Mi|Gi|Ti)$"
-MemoryQuantity = Annotated[str, StringConstraints(min_length=3, max_length=12, pattern=MEMORY)]
+MemoryQuantity = Annotated[str, StringConstraints(pattern=MEMORY), Length(3, 12)]
 LABEL_KEY = r"^([-a-z0-9.]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317, pattern=LABEL_KEY)]
 LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
@@ -246,7 +259,8 @@ def _broken(message: str, at: tuple[str | int, ...], remedy: str) -> InitErrorDe
 def _broken_rules(model: ApiModel) -> Iterator[InitErrorDetails]:
     for rule in model.cel_rules:
         if not rule.holds(model):
-            yield _broken(rule.message, rule.at, rule.remedy)
+            for path in rule.culprits(model) if rule.culprits else (rule.at,):
+                yield _broken(rule.message, path, rule.remedy)
 
 
 def _duplicates(model: ApiModel) -> Iterator[InitErrorDetails]:

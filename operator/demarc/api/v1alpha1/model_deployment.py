@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints
 from demarc.api.schema import (
     ApiModel,
     DnsLabel,
+    Length,
     MapList,
     ObjectName,
     Rule,
@@ -56,7 +57,7 @@ class ModelSource(ApiModel):
         ),
     ]
     """pvc://CLAIM/PATH: a folder in a PersistentVolumeClaim of the deployment's namespace."""
-    digest: Annotated[str, StringConstraints(min_length=71, max_length=71, pattern=DIGEST)]
+    digest: Annotated[str, StringConstraints(pattern=DIGEST), Length(71, 71)]
     """SHA-256 over the sorted sha256sum lines of the folder; checked before the engine starts."""
     served_name: ModelName
     """Name under which the engine's frontend serves the model."""

@@ -6,8 +6,8 @@ higher label never passes a permit that a lower one fails.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, StringConstraints
 
@@ -28,6 +28,18 @@ from demarc.api.v1alpha1.model_deployment import ModelName
 
 PURPOSE = r"^[A-Z][A-Za-z0-9]*$"
 Purpose = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=PURPOSE)]
+
+
+Path: TypeAlias = tuple[str | int, ...]
+
+
+def _repeated(field: str, items: Iterable[object]) -> Iterator[Path]:
+    """Where an item stands that already stood before; None is no item."""
+    seen = set[object]()
+    for index, item in enumerate(items):
+        if item is not None and item in seen:
+            yield field, index
+        seen.add(item)
 
 
 class ServiceAccountRef(ApiModel):
@@ -78,7 +90,8 @@ class Model(ApiModel):
             "each target must be listed once",
             lambda self: len(set(self.targets)) == len(self.targets),
             at=("targets",),
-            remedy="remove the second one",
+            remedy="remove one of them",
+            culprits=lambda self: _repeated("targets", self.targets),
         ),
     )
 
@@ -169,13 +182,34 @@ class Check(ApiModel):
     """Scopes that the request must not reach."""
 
 
-def _all_differ(references: Iterable[object]) -> bool:
-    stated = [reference for reference in references if reference is not None]
-    return len(set(stated)) == len(stated)
+def _references(spec: Any, field: str) -> tuple[object, ...]:
+    return tuple(getattr(client, field) for client in spec.clients)
 
 
 def _apps(spec: Any) -> frozenset[str]:
     return frozenset(client.app for client in spec.clients)
+
+
+def _permits_of_unknown_apps(spec: Any) -> Iterator[Path]:
+    apps = _apps(spec)
+    for index, row in enumerate(spec.permit):
+        for place, app in enumerate((row.when and row.when.apps) or ()):
+            if app not in apps:
+                yield "permit", index, "when", "apps", place
+
+
+def _checks_of_unknown_apps(spec: Any) -> Iterator[Path]:
+    apps = _apps(spec)
+    for index, check in enumerate(spec.checks or ()):
+        if check.request.app not in apps:
+            yield "checks", index, "request", "app"
+
+
+def _checks_of_unknown_models(spec: Any) -> Iterator[Path]:
+    models = {model.name for model in spec.models}
+    for index, check in enumerate(spec.checks or ()):
+        if check.request.model is not None and check.request.model not in models:
+            yield "checks", index, "request", "model"
 
 
 class RoutingPolicySpec(ApiModel):
@@ -186,47 +220,47 @@ class RoutingPolicySpec(ApiModel):
             "self.clients.all(c, !has(c.serviceAccountRef) || self.clients.exists_one(d,"
             " has(d.serviceAccountRef) && d.serviceAccountRef.name == c.serviceAccountRef.name))",
             "each ServiceAccount may prove one app only: two clients name the same one",
-            lambda self: _all_differ(client.service_account_ref for client in self.clients),
+            lambda self: not any(_repeated("clients", _references(self, "service_account_ref"))),
             at=("clients",),
             remedy="give each app its own ServiceAccount",
+            culprits=lambda self: _repeated("clients", _references(self, "service_account_ref")),
         ),
         Rule(
             "self.clients.all(c, !has(c.apiKeySecretRef) || self.clients.exists_one(d,"
             " has(d.apiKeySecretRef) && d.apiKeySecretRef.name == c.apiKeySecretRef.name"
             " && d.apiKeySecretRef.key == c.apiKeySecretRef.key))",
             "each API key may prove one app only: two clients name the same key of one Secret",
-            lambda self: _all_differ(client.api_key_secret_ref for client in self.clients),
+            lambda self: not any(_repeated("clients", _references(self, "api_key_secret_ref"))),
             at=("clients",),
             remedy="give each app its own key",
+            culprits=lambda self: _repeated("clients", _references(self, "api_key_secret_ref")),
         ),
         Rule(
             "self.permit.all(p, !has(p.when) || !has(p.when.apps) || p.when.apps.all(a,"
             " self.clients.exists(c, c.app == a)))",
             "each app in permit[].when.apps must be the app of a client of this policy",
-            lambda self: all(
-                _apps(self).issuperset(row.when.apps or ()) for row in self.permit if row.when
-            ),
+            lambda self: not any(_permits_of_unknown_apps(self)),
             at=("permit",),
             remedy="add a client for the app, or correct its name",
+            culprits=_permits_of_unknown_apps,
         ),
         Rule(
             "!has(self.checks) || self.checks.all(k, self.clients.exists(c,"
             " c.app == k.request.app))",
             "checks[].request.app must be the app of a client of this policy",
-            lambda self: all(check.request.app in _apps(self) for check in self.checks or ()),
+            lambda self: not any(_checks_of_unknown_apps(self)),
             at=("checks",),
             remedy="add a client for the app, or correct its name",
+            culprits=_checks_of_unknown_apps,
         ),
         Rule(
             "!has(self.checks) || self.checks.all(k, !has(k.request.model) ||"
             " self.models.exists(m, m.name == k.request.model))",
             "checks[].request.model must be one of the policy's models",
-            lambda self: all(
-                check.request.model is None
-                or check.request.model in {model.name for model in self.models}
-                for check in self.checks or ()
-            ),
+            lambda self: not any(_checks_of_unknown_models(self)),
             at=("checks",),
+            remedy="correct the name, or leave it out to try every model",
+            culprits=_checks_of_unknown_models,
         ),
     )
 

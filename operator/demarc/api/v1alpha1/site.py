@@ -18,6 +18,7 @@ from demarc.api.schema import (
     Jurisdiction,
     LabelKey,
     LabelValue,
+    Length,
     MapList,
     MemoryQuantity,
     Rule,
@@ -35,7 +36,7 @@ CIDR = (
 PRODUCT = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 RESOURCE = r"^[-a-z0-9.]+/[-A-Za-z0-9_.]+$"
 
-Cidr = Annotated[str, StringConstraints(min_length=9, max_length=18, pattern=CIDR)]
+Cidr = Annotated[str, StringConstraints(pattern=CIDR), Length(9, 18)]
 JurisdictionSet = Annotated[tuple[Jurisdiction, ...], Field(min_length=1, max_length=64), SetList()]
 
 
@@ -128,6 +129,9 @@ class Network(ApiModel):
             " not 10.244.1.7/16",
             lambda self: all(_is_network(cidr) for cidr in self.cidrs),
             at=("cidrs",),
+            culprits=lambda self: (
+                ("cidrs", index) for index, cidr in enumerate(self.cidrs) if not _is_network(cidr)
+            ),
         ),
     )
 

@@ -62,20 +62,27 @@ class Rig:
 
     async def readiness(self, want: int) -> None:
         """Wait until /readyz gives this status."""
-        async with asyncio.timeout(30):
-            while (await self.page("/readyz")).status != want:
-                await asyncio.sleep(0.02)
 
-    def journal(self) -> list[Any]:
+        async def reached() -> bool:
+            return want == (await self.page("/readyz")).status
+
+        await frontends.until(reached)
+
+    def rows(self, decision: str) -> list[Any]:
+        """The journal's lines of a decision."""
         path = self.home / "usage.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [row for row in map(json.loads, lines) if row["decision"] == decision]
 
     async def booked(self, decision: str) -> Any:
         """Wait for the journal's line of a decision."""
-        async with asyncio.timeout(20):
-            while not (rows := [r for r in self.journal() if r["decision"] == decision]):
-                await asyncio.sleep(0.02)
-        return rows[0]
+
+        async def written() -> bool:
+            return bool(self.rows(decision))
+
+        await frontends.until(written)
+        (row,) = self.rows(decision)
+        return row
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -212,3 +212,10 @@ def post(body: bytes, *, decision: str = "d1", **headers: str) -> bytes:
     }
     rows = "".join(f"{name}: {value}\r\n" for name, value in given.items() if value)
     return f"POST /v1/chat/completions HTTP/1.1\r\n{rows}\r\n".encode() + body
+
+
+async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 30) -> None:
+    """Wait for something that only shows from outside; `TimeoutError` if it never does."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110  # what is waited for sets no event
+            await asyncio.sleep(0.02)

@@ -35,7 +35,7 @@ OWNER_UID = "demarc.dev/owner-uid"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 
 _LIMIT = 52
-"""Longest name of a workload: pod names append up to 11 characters to a Deployment's name, and a label holds 63."""
+"""Longest name of a workload: its pods append up to 11 characters, and a label holds 63."""
 
 
 _LABEL_LIMIT = 63

@@ -1,6 +1,7 @@
 """Which addresses stand behind a Service? Its EndpointSlices, from the pods that it selects.
 
-Pure. One slice for each set of port numbers, because a named `targetPort` can differ from pod to pod.
+Pure. One slice for each set of port numbers, because a named `targetPort` can differ from pod to
+pod.
 
 RULES
 - A pod without an address, or one that ended, is in no slice.

@@ -111,7 +111,7 @@ def find(
     args: Sequence[str],
 ) -> Program | NotAvailable:
     """The program for one container of a workload."""
-    entry = next((row for row in table.images if fnmatch.fnmatchcase(image, row.pattern)), None)
+    entry = _entry(table, image)
     paths = entry.paths if entry else {}
     environment = entry.environment if entry else {}
     substitute = table.substitutes.get((workload, container))
@@ -125,8 +125,26 @@ def find(
         )
     if not words:
         return NotAvailable(f"image `{image}` has no entrypoint here and the container no command")
-    executables = {**PLAIN_EXECUTABLES, **entry.executables}
-    start = executables.get(shown) or executables.get(shown.rpartition("/")[2])
+    start = _executable(entry, shown)
     if start is None:
         return NotAvailable(f"image `{image}` has no command `{shown}` on this machine")
     return Program((*start, *words[1:]), paths, environment)
+
+
+def inside(table: ImageTable, *, image: str, argv: Sequence[str]) -> tuple[str, ...]:
+    """The words that run a program in a container that runs already: a probe or a hook.
+
+    A program that the image's entry does not know stands for itself; starting it may fail.
+    """
+    entry = _entry(table, image)
+    start = _executable(entry, argv[0]) if entry and argv else None
+    return (*start, *argv[1:]) if start else tuple(argv)
+
+
+def _entry(table: ImageTable, image: str) -> Image | None:
+    return next((row for row in table.images if fnmatch.fnmatchcase(image, row.pattern)), None)
+
+
+def _executable(entry: Image, word: str) -> tuple[str, ...] | None:
+    executables = {**PLAIN_EXECUTABLES, **entry.executables}
+    return executables.get(word) or executables.get(word.rpartition("/")[2])

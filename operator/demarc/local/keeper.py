@@ -1,7 +1,8 @@
-"""Which program holds the processes of one node? This one: it forks, waits, ends, and outlives no one.
+"""Which program holds the processes of a node? This one: it forks, waits, ends, outlives no one.
 
-It runs alone (`python -I -S keeper.py MARKER`), with the standard library only and no thread, so that
-a fork is small, quick and safe. Its standard input is a socket to the node; JSON lines go both ways:
+It runs alone (`python -I -S keeper.py MARKER`), with the standard library only and no thread, so
+that a fork is small, quick and safe. Its standard input is a socket to the node; JSON lines go both
+ways:
 
     {"start": ID, "argv": [...], "env": {...}, "cwd": PATH, "log": PATH | null, "main": BOOL}
         -> {"id": ID, "pid": N} or {"id": ID, "error": TEXT}, then {"id": ID, "exit": CODE}
@@ -47,11 +48,11 @@ def find(marks: tuple[bytes, ...]) -> Iterator[int]:
     A zombie has no environment any more and is not found; neither is another user's process.
     """
     own = os.getpid()
-    for name in os.listdir("/proc"):
+    for name in os.listdir("/proc"):  # noqa: PTH208  # pathlib doubles the start
         if not name.isdigit() or int(name) == own:
             continue
         try:
-            with open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123  # pathlib doubles the start
+            with open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123  # as above
                 environment = file.read().split(b"\0")
         except OSError:
             continue  # it ended meanwhile, or is not ours to read

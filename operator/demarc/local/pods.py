@@ -159,10 +159,8 @@ def parse(pod: Manifest) -> PodPlan | Refusal:
             volumes.append(volume)
     containers: list[Container] = []
     try:
-        for row in spec.get("initContainers") or ():
-            containers.append(_container(row, _init_role(row)))
-        for row in spec.get("containers") or ():
-            containers.append(_container(row, Role.MAIN))
+        containers += (_container(row, _init_role(row)) for row in spec.get("initContainers") or ())
+        containers += (_container(row, Role.MAIN) for row in spec.get("containers") or ())
     except _ProblemError as problem:
         problems.append(str(problem))
     names = {volume.name for volume in volumes}

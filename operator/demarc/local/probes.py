@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final, TypeAlias, assert_never
 
 from demarc.local.pods import Check, Execute, HttpGet, Probe, TcpConnect
@@ -25,32 +25,32 @@ _HTTP_GOOD: Final = range(200, 400)
 _LINE_LIMIT: Final = 8192
 
 
-async def attempt(check: Check, *, address: str, timeout: float, run: RunProgram) -> str:
+async def attempt(check: Check, *, address: str, seconds: float, run: RunProgram) -> str:
     """Why the check failed, in a few words without any content; empty when it succeeded.
 
     Args:
         check: what to try.
         address: where a check without a host goes.
-        timeout: seconds for the whole attempt.
+        seconds: for the whole attempt.
         run: starts a program in the container.
     """
     try:
         match check:
             case HttpGet():
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(seconds):
                     return await _get(check, check.host or address)
             case TcpConnect(port, host):
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(seconds):
                     _, writer = await asyncio.open_connection(host or address, port)
                     writer.close()
                 return ""
             case Execute(argv):
-                code = await run(argv, timeout)
+                code = await run(argv, seconds)
                 return f"exit code {code}" if code else ""
             case _:
                 assert_never(check)
     except TimeoutError:
-        return f"no answer within {timeout:g} s"
+        return f"no answer within {seconds:g} s"
     except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
         return _words(error)
 
@@ -87,8 +87,12 @@ def _words(error: BaseException) -> str:
 
 
 async def verdicts(
-    probe: Probe, *, address: str, run: RunProgram, failed: Callable[[str], None]
-) -> AsyncIterator[bool]:
+    probe: Probe,
+    *,
+    address: str,
+    run: RunProgram,
+    failed: Callable[[str], Awaitable[None]],
+) -> AsyncGenerator[bool]:
     """True each time the success threshold is reached anew, False for the failure threshold.
 
     Args:
@@ -106,19 +110,19 @@ async def verdicts(
     eager = not isinstance(probe.check, Execute)
     while True:
         due = loop.time() + probe.period
-        trouble = await attempt(probe.check, address=address, timeout=probe.timeout, run=run)
+        trouble = await attempt(probe.check, address=address, seconds=probe.timeout, run=run)
         if trouble and not succeeded and eager:
             pause = _EAGER_FIRST_SECONDS
             while trouble and loop.time() + pause < due:
                 await asyncio.sleep(pause)
                 left = max(due - loop.time(), _EAGER_FIRST_SECONDS)
                 trouble = await attempt(
-                    probe.check, address=address, timeout=min(probe.timeout, left), run=run
+                    probe.check, address=address, seconds=min(probe.timeout, left), run=run
                 )
                 pause *= _EAGER_GROWTH
         good = not trouble
         if trouble:
-            failed(trouble)
+            await failed(trouble)
         alike = alike + 1 if good == latest else 1
         latest = good
         succeeded = succeeded or good

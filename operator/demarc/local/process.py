@@ -129,9 +129,9 @@ class _Keeper(asyncio.Protocol):
     async def open(cls, marker: str, log: Path) -> _Keeper:
         ours, theirs = socket.socketpair()
         with theirs, log.open("ab") as errors:
-            program = subprocess.Popen(
+            program = subprocess.Popen(  # noqa: ASYNC220  # it returns once the program is there
                 (sys.executable, "-I", "-S", keeper.__file__, marker),
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=errors,
                 stderr=errors,
                 env={"DEMARC_NODE": marker},
@@ -161,11 +161,11 @@ class _Keeper(asyncio.Protocol):
         if "pid" in message:
             _settle(started, message["pid"])
             return
-        del self._running[number]
+        self._running.pop(number).cancel()
         if not started.done():
             started.set_exception(StartError(message["error"]))
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self.lost = True
         end_leftovers(self._marker)
         for started in self._starting.values():

@@ -66,7 +66,7 @@ class Unschedulable:
 
 
 def requests(pod: Manifest) -> Mapping[str, int]:
-    """Extended resources that a pod holds: init containers one at a time, sidecars and main together."""
+    """Extended resources that a pod holds: init containers in turn, sidecars and main together."""
     spec: Mapping[str, Any] = pod["spec"]
     running: Counter[str] = Counter()
     peak: Counter[str] = Counter()

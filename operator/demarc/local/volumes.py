@@ -78,11 +78,11 @@ def write_files(folder: Path, files: Mapping[str, File]) -> bool:
     for name in visible:
         if not (folder / name).is_symlink():
             (folder / name).symlink_to(f"{_DATA}/{name}")
-    for path in folder.iterdir():
-        if path.is_symlink() and path.name not in visible | {_DATA}:
-            path.unlink()
-    for path in older:
-        remove(path)
+    for entry in folder.iterdir():
+        if entry.is_symlink() and entry.name not in visible | {_DATA}:
+            entry.unlink()
+    for entry in older:
+        remove(entry)
     return True
 
 

@@ -1,13 +1,15 @@
 """Which pods should a Deployment or StatefulSet have, and what does its status say?
 
-Pure: the workload and its pods in, the next step out. A step only goes as far as its own rules allow
-now; the next change brings the next step, and a workload in its final state gets an empty one.
+Pure: the workload and its pods in, the next step out. A step only goes as far as its own rules
+allow now; the next change brings the next step, and a workload that is as it should be gets an empty
+one.
 
 RULES
-- RollingUpdate never has more than `replicas + maxSurge` pods and never takes away a ready pod below
-  `replicas - maxUnavailable`. Recreate starts nothing while an old pod is there.
-- A StatefulSet has at most one pod of each name; it goes up in order and is updated from the highest
-  ordinal down, one at a time. `Parallel` starts and ends without waiting, and updates in order too.
+- RollingUpdate never has more than `replicas + maxSurge` pods and never takes away a ready pod
+  below `replicas - maxUnavailable`. Recreate starts nothing while an old pod is there.
+- A StatefulSet has at most one pod of each name; it goes up in order and is updated from the
+  highest ordinal down, one at a time. `Parallel` starts and ends without waiting, and updates in
+  order too.
 - A pod that failed for good counts as a pod: another from the same template would fail as well.
 Source: https://kubernetes.io/docs/concepts/workloads/controllers/
 """
@@ -147,8 +149,10 @@ def _rolling(
 
 def _surplus(pods: list[Manifest], count: int) -> list[Manifest]:
     """Pods to take away: first those that are not ready, then the youngest."""
-    by_age = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
-    order = sorted(reversed(by_age), key=is_ready)
+    youngest_first = sorted(
+        pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True
+    )
+    order = sorted(youngest_first, key=is_ready)
     return order[: max(count, 0)]
 
 

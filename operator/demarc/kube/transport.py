@@ -107,7 +107,10 @@ class Transport:
             ) as response:
                 if HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST:
                     raise TransientError(f"`{self._connection.server}` redirects: it is no API")
-                yield response
+                try:
+                    yield response
+                finally:
+                    _abort(response)
         except TimeoutError as error:
             raise TransientError(f"`{self._connection.server}` did not answer in time") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -160,6 +163,16 @@ def _in_memory(text: str) -> Iterator[str]:
         yield f"/proc/self/fd/{descriptor}"
     finally:
         os.close(descriptor)
+
+
+def _abort(response: aiohttp.ClientResponse) -> None:
+    """End the connection of an answer that was not read to its end, such as a watch's.
+
+    A TLS connection would otherwise wait for the farewell of a server that is still sending.
+    """
+    connection = response.connection  # None once the answer is read and the connection pooled
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
 
 
 def _reason(error: Exception) -> str:

@@ -81,7 +81,6 @@ def explain(
         health: by endpoint name, as for `choice.choose`.
     """
     decided = permission.permit(request, epoch, now)
-    removed = {removal.endpoint: removal for removal in decided.judgement.removals}
     match decided:
         case Eligible():
             return _permitted(request, epoch, now, health, decided)
@@ -92,7 +91,7 @@ def explain(
                 decided.judgement,
                 decided.reason.value,
                 decided.detail,
-                _removed(request, epoch, removed, frozenset()),
+                _removed(decided, request, epoch, frozenset()),
             )
         case _:
             assert_never(decided)
@@ -135,6 +134,7 @@ def to_json(explanation: Explanation) -> dict[str, Any]:
     }
 
 
+_NO_APP = "no RoutingPolicy declares the app"
 TABLE_HEAD = ("", "ENDPOINT", "SCOPE", "UP", "COST", "WHY")
 
 
@@ -172,7 +172,6 @@ def _permitted(
                 chosen=endpoint == chosen,
             )
         )
-    removed = {removal.endpoint: removal for removal in eligible.judgement.removals}
     kept = frozenset(endpoint.name for endpoint in eligible.endpoints)
     down = isinstance(chosen, Unavailable)
     return Explanation(
@@ -181,13 +180,16 @@ def _permitted(
         eligible.judgement,
         "no_capacity" if down else "eligible",
         chosen.detail if isinstance(chosen, Unavailable) else "",
-        (*rows, *_removed(request, epoch, removed, kept)),
+        (*rows, *_removed(eligible, request, epoch, kept)),
     )
 
 
 def _removed(
-    request: Request, epoch: Epoch, removed: Mapping[str, Removal], kept: frozenset[str]
+    decided: Eligible | Deny, request: Request, epoch: Epoch, kept: frozenset[str]
 ) -> tuple[Row, ...]:
+    removed = {removal.endpoint: removal for removal in decided.judgement.removals}
+    declared = (request.caller.tenant, request.caller.app) in epoch.apps
+    other = f"it is no target of model `{request.model}`" if declared else _NO_APP
     rows = [
         Row(
             endpoint=endpoint,
@@ -196,7 +198,7 @@ def _removed(
                 endpoint.name,
                 Layer.MODEL,
                 None,
-                f"it is no target of model `{request.model}`",
+                other,
             ),
             permit=None,
             place=None,

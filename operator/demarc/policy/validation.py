@@ -302,7 +302,8 @@ def _closing(cases: Iterable[_Case]) -> str:
     )
     if not lost:
         return ""
-    return f"{', '.join(lost)} is refused and was never accepted"
+    verb = "is refused and was" if len(lost) == 1 else "are refused and were"
+    return f"{', '.join(lost)} {verb} never accepted"
 
 
 def _named(chosen: Iterable[Resource], credentials: Mapping[str, str]) -> Mapping[str, str]:

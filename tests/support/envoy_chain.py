@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from demarc.engines.envoy import EnvoyAdmin
-from demarc.xds import translation, view
+from demarc.xds import translation
 from demarc.xds.settings import GatewaySettings, Limits
 from demarc.xds.view import Role, Target, View
 from support import envoy, wire
@@ -253,13 +253,15 @@ async def chain(where: Path, binary: str, *, limits: Limits | None = None) -> As
 
     inner = gateway(
         Role.INNER,
-        View(Role.INNER, HOME, HOME, "1.1", (A,), leaves=True),
+        View(Role.INNER, HOME, "", "1.1", (A,), leaves=True),
         {A.name: at["near"], "egress": at["egress"]},
     )
-    egress = gateway(Role.EGRESS, View(Role.EGRESS, HOME, HOME, "1.1", (R,)), {R.name: at["edge"]})
+    egress = gateway(
+        Role.EGRESS, View(Role.EGRESS, HOME, uris["inner"], "1.1", (R,)), {R.name: at["edge"]}
+    )
     edge = gateway(
         Role.EDGE,
-        view.of_edge(home=HOME, site=FAR, version="1.1", endpoints=[R.name]),
+        View(Role.EDGE, FAR, uris["egress"], "1.1", (Target("models", "r", FAR),)),
         {R.name: at["far"]},
     )
     inner.agent.handler = always(stay())

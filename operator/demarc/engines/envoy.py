@@ -14,6 +14,8 @@ from typing import Any, Self
 
 import httpx
 
+_OK = 200
+
 
 class EnvoyError(Exception):
     """Envoy's admin interface gave no usable answer."""
@@ -94,7 +96,7 @@ class EnvoyAdmin:
             answer = await self._client.get("/ready")
         except httpx.HTTPError:
             return False
-        return answer.status_code == httpx.codes.OK
+        return answer.status_code == _OK
 
     async def clusters(self) -> Mapping[str, tuple[Host, ...]]:
         """The replicas of each cluster in use.
@@ -156,7 +158,7 @@ class EnvoyAdmin:
             answer = await self._client.request(method, path, params=query)
         except httpx.HTTPError as error:
             raise EnvoyError(f"envoy did not answer `{path}`: {type(error).__name__}") from error
-        if answer.status_code != httpx.codes.OK:
+        if answer.status_code != _OK:
             raise EnvoyError(f"envoy answered `{path}` with {answer.status_code}")
         return answer
 

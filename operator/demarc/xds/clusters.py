@@ -14,7 +14,7 @@ from typing import Any, assert_never
 
 from demarc.xds import headers, tls
 from demarc.xds.settings import GatewaySettings
-from demarc.xds.view import Role, Target, View
+from demarc.xds.view import Role, Target, View, frontend_name, gateway_name
 
 Config = Mapping[str, Any]
 Address = tuple[str, int]
@@ -44,7 +44,7 @@ def render(view: View, addresses: Addresses, settings: GatewaySettings) -> tuple
             _cluster(
                 EGRESS,
                 _literals(addresses.get(EGRESS, ()), None),
-                tls.to(tls.gateway_name(view.home, "egress"), f"egress.{view.home}", settings),
+                tls.to(gateway_name(view.site, "egress"), f"egress.{view.site}", settings),
                 settings,
                 guarded=True,
             )
@@ -93,10 +93,10 @@ def _of_target(
     match view.role:
         case Role.INNER | Role.EDGE:
             name = f"{target.deployment}.{target.namespace}.{target.site}"
-            socket = tls.to(tls.frontend_name(target), name, settings)
+            socket = tls.to(frontend_name(target), name, settings)
             return _cluster(target.name, found, socket, settings, guarded=False)
         case Role.EGRESS:
-            peer = tls.gateway_name(target.site, "edge")
+            peer = gateway_name(target.site, "edge")
             socket = tls.to(peer, f"edge.{target.site}", settings)
             return _cluster(target.name, found, socket, settings, guarded=True, far=True)
         case _:

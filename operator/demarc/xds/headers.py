@@ -80,7 +80,7 @@ def outside(names: Iterable[str], *, prefix: str = "") -> str:
     words = sorted({name[len(prefix) :] for name in names if name.startswith(prefix)})
     if prefix:
         return _literal(prefix) + _complement(words)
-    return _complement(words, never=":", empty=False)
+    return _complement([word for word in words if word[:1] != ":"], never=":", empty=False)
 
 
 def _complement(words: Sequence[str], *, never: str = "", empty: bool = True) -> str:

@@ -11,7 +11,7 @@ INVARIANT: nothing between the agent's answer and the router chooses another rou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, assert_never
+from typing import Any
 
 from demarc.xds import access_log, headers, local_replies, routes, tls
 from demarc.xds.clusters import AGENT
@@ -33,15 +33,7 @@ _FROM_GATEWAY = (headers.ENDPOINT, headers.GRANT)
 
 def render(view: View, settings: GatewaySettings) -> Config:
     """The listener of one gateway."""
-    match view.role:
-        case Role.INNER:
-            socket = tls.open_to_clients(settings)
-        case Role.EGRESS:
-            socket = tls.accepting(tls.gateway_name(view.home, "inner"), settings)
-        case Role.EDGE:
-            socket = tls.accepting(tls.gateway_name(view.home, "egress"), settings)
-        case _:
-            assert_never(view.role)
+    socket = tls.accepting(view.caller, settings) if view.caller else tls.open_to_clients(settings)
     return {
         "@type": f"{_TYPE}config.listener.v3.Listener",
         "name": NAME,
@@ -91,7 +83,7 @@ def _manager(role: Role, settings: GatewaySettings) -> Config:
             _authorization(role, settings),
             _allow_lists(role),
             *([_far_to_metadata()] if role is Role.INNER else []),
-            _no_redirects(),
+            no_redirects(),
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {
@@ -219,7 +211,7 @@ end
 """
 
 
-def _no_redirects() -> Config:
+def no_redirects() -> Config:
     """A redirect would send the caller, and the body with it, where no decision leads.
 
     Lua, because custom_response stands outside Envoy's threat model in 1.40 and loses the

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from demarc.xds.settings import GatewaySettings
-from demarc.xds.view import Target
 
 Config = Mapping[str, Any]
 
@@ -21,16 +20,6 @@ IDENTITY = "identity"
 TRUST = "trust"
 CLIENT = "client"
 _TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3."
-
-
-def gateway_name(site: str, role: str) -> str:
-    """SPIFFE name of a gateway."""
-    return f"spiffe://demarc/{site}/{role}"
-
-
-def frontend_name(target: Target) -> str:
-    """SPIFFE name of the frontends of one endpoint."""
-    return f"spiffe://demarc/{target.site}/{target.namespace}/{target.deployment}"
 
 
 def secret_file(name: str) -> str:
@@ -112,6 +101,27 @@ def open_to_clients(settings: GatewaySettings) -> Config:
             },
         },
     }
+
+
+def proves(context: Config, peer: str) -> bool:
+    """Whether a TLS context accepts one peer name only, on TLS 1.3, and checks the authority."""
+    common = context.get("common_tls_context", {})
+    both = common.get("combined_validation_context", {})
+    names = both.get("default_validation_context", {})
+    return (
+        set(common)
+        == {
+            "tls_params",
+            "alpn_protocols",
+            "tls_certificate_sds_secret_configs",
+            "combined_validation_context",
+        }
+        and common["tls_params"].get("tls_minimum_protocol_version") == "TLSv1_3"
+        and set(both) == {"default_validation_context", "validation_context_sds_secret_config"}
+        and both["validation_context_sds_secret_config"].get("name") == TRUST
+        and dict(names)
+        == {"match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": peer}}]}
+    )
 
 
 def _mutual(peer: str, settings: GatewaySettings) -> Config:

@@ -42,7 +42,7 @@ def translate(view: View, addresses: Addresses, settings: GatewaySettings) -> Fi
     """All files of one gateway's Envoy.
 
     Args:
-        view: the policy's part, from `view.of_epoch` or `view.of_edge`.
+        view: the policy's part, from `view.of_epoch` or `view.of_extract`.
         addresses: cluster name -> (IP address, port) of its replicas. Names: an endpoint's name,
             or `egress` at the inner gateway. At egress an endpoint's addresses are those of the
             edge of its site. Absent or empty: the cluster answers 503.
@@ -71,16 +71,21 @@ def changes(old: Files, new: Files) -> tuple[Write, ...]:
         old: the files as they are; empty before the first start.
         new: the files as they should be.
     """
-    order = [name for name in sorted(new) if name not in {BOOTSTRAP, CDS, LDS, RDS}]
-    writes = [Write(name, new[name]) for name in order if old.get(name) != new[name]]
-    if old.get(CDS) != new[CDS]:
-        writes.append(Write(CDS, _both(old.get(CDS), new[CDS])))
-    writes += [
-        Write(name, new[name]) for name in (LDS, RDS, BOOTSTRAP) if old.get(name) != new[name]
+    first = [name for name in sorted(new) if name not in {BOOTSTRAP, CDS, LDS, RDS}]
+    between = _both(old.get(CDS), new[CDS])
+    steps = [
+        *((name, new[name]) for name in first),
+        (CDS, between),
+        *((name, new[name]) for name in (LDS, RDS)),
+        (CDS, new[CDS]),
+        (BOOTSTRAP, new[BOOTSTRAP]),
     ]
-    written = {write.name: write.text for write in writes}
-    if written.get(CDS, new[CDS]) != new[CDS]:
-        writes.append(Write(CDS, new[CDS]))
+    writes: list[Write] = []
+    disk = dict(old)
+    for name, text in steps:
+        if disk.get(name) != text:
+            disk[name] = text
+            writes.append(Write(name, text))
     return tuple(writes)
 
 

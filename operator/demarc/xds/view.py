@@ -5,13 +5,13 @@ INVARIANT: no rule, label, tenant or client is in a view.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
 from demarc.api.v1alpha1.common import Scope
 from demarc.policy.epoch import Epoch
+from demarc.policy.extract import EdgeExtract
 
 
 class Role(StrEnum):
@@ -48,16 +48,16 @@ class View:
 
     Attributes:
         role: which tier.
-        home: the site whose inner and egress gateways are meant.
         site: where this gateway stands; the home site for inner and egress.
-        version: number of the epoch or extract; stands on the routes and in every log line.
-        targets: endpoints that this gateway reaches by itself, sorted, each once.
+        caller: SPIFFE name of the only peer that may call; empty at inner, where clients call.
+        version: number of the epoch; stands on the routes and in every log line.
+        targets: endpoints that this gateway reaches by itself, sorted by name, each once.
         leaves: whether the inner gateway has a way to the egress gateway.
     """
 
     role: Role
-    home: str
     site: str
+    caller: str
     version: str
     targets: tuple[Target, ...]
     leaves: bool = False
@@ -71,49 +71,43 @@ def of_epoch(role: Role, epoch: Epoch) -> View:
     Raises:
         ValueError: the role is edge; an edge holds no epoch.
     """
+    number = str(epoch.number)
+    public = _targets(epoch, Scope.PUBLIC) if epoch.public_open else ()
     match role:
         case Role.INNER:
-            targets = _targets(epoch, Scope.PRIVATE)
-            leaves = epoch.public_open and bool(_targets(epoch, Scope.PUBLIC))
+            private = _targets(epoch, Scope.PRIVATE)
+            return View(role, epoch.home, "", number, private, leaves=bool(public))
         case Role.EGRESS:
-            targets = _targets(epoch, Scope.PUBLIC) if epoch.public_open else ()
-            leaves = False
+            return View(role, epoch.home, gateway_name(epoch.home, "inner"), number, public)
         case Role.EDGE:
-            raise ValueError("an edge holds no epoch: build its view with `of_edge`")
+            raise ValueError("an edge holds no epoch: build its view with `of_extract`")
         case _:
             assert_never(role)
-    return View(role, epoch.home, epoch.home, str(epoch.number), targets, leaves)
 
 
-def of_edge(*, home: str, site: str, version: str, endpoints: Iterable[str]) -> View:
-    """The view of an edge gateway, from the fields of its signed extract.
+def of_extract(extract: EdgeExtract) -> View:
+    """The view of an edge gateway.
 
-    Endpoints of other sites are left out: the edge is the door of one site.
-
-    Args:
-        home: the site whose egress gateway may call.
-        site: the edge's own site.
-        version: number of the extract.
-        endpoints: endpoint names, `namespace/deployment@site`.
-
-    Raises:
-        ValueError: an endpoint's name has another form.
+    A remote site's networks hold its edge, as egress reaches it; where its engines stand is the
+    remote cluster's matter, and their certificates prove them.
     """
-    own = (item for item in map(target, sorted(set(endpoints))) if item.site == site)
-    return View(Role.EDGE, home, site, version, tuple(own))
+    found = {item.name: item for item in extract.endpoints}
+    targets = tuple(
+        Target(found[name].namespace, found[name].deployment, extract.site)
+        for name in sorted(found)
+        if name.endswith(f"@{extract.site}")
+    )
+    return View(Role.EDGE, extract.site, extract.egress, str(extract.number), targets)
 
 
-def target(name: str) -> Target:
-    """The parts of `namespace/deployment@site`.
+def gateway_name(site: str, role: str) -> str:
+    """SPIFFE name of a gateway: role is inner, egress or edge."""
+    return f"spiffe://demarc/{site}/{role}"
 
-    Raises:
-        ValueError: the name has another form.
-    """
-    namespace, slash, rest = name.partition("/")
-    deployment, at, site = rest.partition("@")
-    if not (slash and at and namespace and deployment and site) or "/" in rest or "@" in site:
-        raise ValueError(f"endpoint `{name}` is not `namespace/deployment@site`")
-    return Target(namespace, deployment, site)
+
+def frontend_name(target: Target) -> str:
+    """SPIFFE name of the frontends of one endpoint."""
+    return f"spiffe://demarc/{target.site}/{target.namespace}/{target.deployment}"
 
 
 def _targets(epoch: Epoch, scope: Scope) -> tuple[Target, ...]:

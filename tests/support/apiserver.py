@@ -27,6 +27,7 @@ from typing import Any
 from demarc.api.cluster import KINDS, LEASE, Kind
 from demarc.kube import connection
 from demarc.kube.kube_cluster import KubeCluster
+from demarc.kube.transport import Transport
 from support.pki import Authority, new_key, private_key_pem, public_key_pem
 
 KUBERNETES = "1.36.3"
@@ -59,6 +60,15 @@ class ApiServer:
     def cluster(self, *, kinds: Sequence[Kind] = KINDS) -> KubeCluster:
         """A client of it, to be used with `async with`."""
         return KubeCluster(connection.from_kubeconfig(self.kubeconfig), kinds=kinds)
+
+    async def document(self, path: str) -> dict[str, Any]:
+        """What the server gives at a path, as JSON."""
+        reader = Transport(connection.from_kubeconfig(self.kubeconfig), timeout_seconds=30)
+        try:
+            found: dict[str, Any] = json.loads((await reader.call("GET", path)).body)
+        finally:
+            await reader.close()
+        return found
 
     def forget_history(self) -> None:
         """Make every watch of `UNCACHED` that starts before now too old."""

@@ -38,10 +38,12 @@ class Access:
     Attributes:
         kinds: kinds whose objects may be read; a Secret may not be read all the same.
         accounts: ServiceAccounts, as namespace and name, for which tokens may be asked.
+        every_account: whether tokens may be asked for all of them.
     """
 
     kinds: frozenset[Kind] = frozenset()
     accounts: frozenset[tuple[str, str]] = frozenset()
+    every_account: bool = False
 
 
 Authorize: TypeAlias = Callable[[str], Access | None]
@@ -198,7 +200,8 @@ class ReadApi:
             limit.reschedule(now)
 
     async def _token(self, request: web.Request, target: Token, access: Access) -> web.Response:
-        if (target.namespace, target.account) not in access.accounts:
+        account = (target.namespace, target.account)
+        if not access.every_account and account not in access.accounts:
             return _forbid(SERVICE_ACCOUNT)
         spec = await _token_spec(request)
         token = await self._cluster.issue_token(

@@ -89,10 +89,13 @@ def decode(encoded: Mapping[str, Any]) -> Fields:
     return frozenset(found)
 
 
-def of(value: Any, place: Place) -> Fields:
-    """Every path that a value states: its leaves, its items, and what is empty or atomic."""
+def of(value: Any, place: Place, path: Path = ()) -> Fields:
+    """Every path that the value at `path` states: its leaves, its items, what is atomic.
+
+    An empty object is stated, an empty keyed list or set is not: so the API server has it.
+    """
     found: set[Path] = set()
-    _collect(value, place, (), found)
+    _collect(value, place, path, found)
     found.discard(())
     return frozenset(found)
 
@@ -144,18 +147,21 @@ def _collect(value: Any, place: Place, path: Path, found: set[Path]) -> None:
     match value:
         case dict() if value and place.shape is not Shape.ATOMIC:
             for name, child in value.items():
-                _collect(child, step_into(place, Field(name)), (*path, Field(name)), found)
-        case list() if value and place.shape is Shape.KEYED:
+                here = (*path, Field(name))
+                if place.shape is Shape.MAP:
+                    found.add(here)
+                _collect(child, place.child(name), here, found)
+        case list() if place.shape is Shape.KEYED:
             for item in value:
-                step = (*path, item_step(item, place))
-                _no_duplicate(step, found)
-                _collect(item, place.item, step, found)
-                found.add(step)
-        case list() if value and place.shape is Shape.SET:
+                here = (*path, item_step(item, place))
+                _no_duplicate(here, found)
+                _collect(item, place.item, here, found)
+                found.add(here)
+        case list() if place.shape is Shape.SET:
             for item in value:
-                step = (*path, Value(item))
-                _no_duplicate(step, found)
-                found.add(step)
+                here = (*path, Value(item))
+                _no_duplicate(here, found)
+                found.add(here)
         case _:
             found.add(path)
 

@@ -50,6 +50,24 @@ def compare(old: Any, new: Any, place: Place) -> Difference:
     )
 
 
+def without_empty(value: Any, place: Place) -> Any:
+    """The value without empty lists and maps inside, which the built-in types do not hold.
+
+    An empty struct stays: `emptyDir: {}` says something.
+    """
+    match value:
+        case dict() if place.shape is Shape.STRUCT:
+            return {
+                name: without_empty(child, place.child(name))
+                for name, child in value.items()
+                if child or not (isinstance(child, list) or place.child(name).shape is Shape.MAP)
+            }
+        case list() if place.shape is Shape.KEYED:
+            return [without_empty(item, place.item) for item in value]
+        case _:
+            return value
+
+
 def remove(value: Any, fields: Fields, place: Place) -> Any:
     """The value without the given paths; an object or list that this empties goes too."""
     if not fields:
@@ -78,19 +96,31 @@ def remove(value: Any, fields: Fields, place: Place) -> Any:
 
 
 def _merge_lists(live: Sequence[Any], applied: Sequence[Any], place: Place) -> list[Any]:
-    """Applied order; what only the live list has stays before the same neighbour as before."""
+    """Items of both lists: shared ones in the applied order, others where they stood.
+
+    What only the live list has comes as soon as the live order reaches it; what only the applied
+    list has comes when both orders wait for the same shared item, or at the end.
+    """
     before = dict(_steps(live, place))
     wanted = dict(_steps(applied, place))
-    pending = list(before)
-    merged: list[Any] = []
-    for step, item in wanted.items():
-        if step in pending:
-            position = pending.index(step)
-            merged += [before[other] for other in pending[:position] if other not in wanted]
-            pending = pending[position + 1 :]
-        merged.append(merge(before.get(step), item, place.item))
-    merged += [before[other] for other in pending if other not in wanted]
-    return copy.deepcopy(merged)
+    merged: dict[Step, Any] = {}
+    waiting = list(wanted)
+
+    def take() -> None:
+        step = waiting.pop(0)
+        merged[step] = merge(before.get(step), wanted[step], place.item)
+
+    for step, item in before.items():
+        if step not in wanted:
+            merged[step] = item
+            continue
+        if step != next((other for other in waiting if other in before), None):
+            continue  # taken already, or taken later in the applied order
+        while step not in merged:
+            take()
+    while waiting:
+        take()
+    return copy.deepcopy(list(merged.values()))
 
 
 def _steps(items: Sequence[Any], place: Place) -> list[tuple[Step, Any]]:
@@ -137,17 +167,21 @@ class _Collector:
             here: Path = (*path, step)
             child = field_set.step_into(place, step)
             if step not in before:
-                self.added |= _paths_at(after[step], child, here)
+                self.added |= _stated(after[step], child, here)
             elif step not in after:
-                self.removed |= _paths_at(before[step], child, here)
+                self.removed |= _stated(before[step], child, here)
             else:
                 self.compare(before[step], after[step], child, here)
 
 
-def _paths_at(value: Any, place: Place, path: Path) -> set[Path]:
-    """The paths of a value that stands at `path`, the item of a keyed list itself included."""
-    below = {(*path, *inner) for inner in field_set.of(value, place)}
-    return below | {path} if isinstance(path[-1], Item) or not below else below
+def _stated(value: Any, place: Place, path: Path) -> Fields:
+    """The paths of a value that stands at `path`, with everything on the way to them.
+
+    An owner of an empty object owns `path` itself, and loses it when somebody fills the object.
+    """
+    stated = field_set.of(value, place, path)
+    inner = {other[:length] for other in stated for length in range(len(path), len(other))}
+    return stated | inner | ({path} if isinstance(path[-1], Item) else frozenset())
 
 
 def _is_empty(value: Any) -> bool:

@@ -102,6 +102,19 @@ _CONTAINER = struct(
     volumeDevices=keyed("devicePath"),
     volumeMounts=keyed("mountPath"),
 )
+_CLAIM_SPEC = struct(dataSource=ATOMIC, resources=struct(limits=MAP, requests=MAP), selector=ATOMIC)
+_SECRET_REF = struct(secretRef=ATOMIC)
+_VOLUME = struct(
+    cephfs=_SECRET_REF,
+    cinder=_SECRET_REF,
+    csi=struct(nodePublishSecretRef=ATOMIC, volumeAttributes=MAP),
+    ephemeral=struct(volumeClaimTemplate=struct(metadata=_METADATA, spec=_CLAIM_SPEC)),
+    flexVolume=struct(options=MAP, secretRef=ATOMIC),
+    iscsi=_SECRET_REF,
+    rbd=_SECRET_REF,
+    scaleIO=_SECRET_REF,
+    storageos=_SECRET_REF,
+)
 _POD_SPEC = struct(
     affinity=struct(nodeAffinity=struct(requiredDuringSchedulingIgnoredDuringExecution=ATOMIC)),
     containers=keyed("name", items=_CONTAINER),
@@ -117,7 +130,7 @@ _POD_SPEC = struct(
     topologySpreadConstraints=keyed(
         "topologyKey", "whenUnsatisfiable", items=struct(labelSelector=ATOMIC)
     ),
-    volumes=keyed("name"),
+    volumes=keyed("name", items=_VOLUME),
 )
 _WORKLOAD = struct(
     metadata=_METADATA,
@@ -159,9 +172,7 @@ BUILT_IN: Mapping[cluster.Kind, Place] = MappingProxyType(
         cluster.EVENT: struct(metadata=_METADATA, involvedObject=ATOMIC, related=ATOMIC),
         cluster.PERSISTENT_VOLUME_CLAIM: struct(
             metadata=_METADATA,
-            spec=struct(
-                dataSource=ATOMIC, resources=struct(limits=MAP, requests=MAP), selector=ATOMIC
-            ),
+            spec=_CLAIM_SPEC,
             status=struct(
                 allocatedResourceStatuses=MAP,
                 allocatedResources=MAP,

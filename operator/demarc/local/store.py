@@ -29,7 +29,7 @@ from demarc.api.cluster import (
     TransientError,
     WatchEvent,
 )
-from demarc.local import object_life, object_rules, server_side_apply
+from demarc.local import merge, object_life, object_rules, server_side_apply
 from demarc.local.field_set import FieldsError
 from demarc.local.merge_schema import UNKNOWN, Place
 from demarc.local.server_side_apply import Manager
@@ -239,6 +239,13 @@ class Store:
         except FieldsError as error:
             raise InvalidError(f"`{ref}` is invalid: {error}") from error
         new = applied.object
+        if ref.kind not in cluster.DEMARC_KINDS:
+            # Lists at the top stay: `endpoints: []` and `rules: []` are stated by these kinds.
+            new |= {
+                name: merge.without_empty(new[name], place.child(name))
+                for name in ("metadata", "spec", "status")
+                if name in new
+            }
         before = live["metadata"].get("managedFields", ()) if live is not None else ()
         entries = server_side_apply.managed_fields(applied, before, now=self._now())
         if entries:

@@ -75,7 +75,7 @@ class FakeEngine:
 
     Attributes:
         parameters: as in simulator.json, in camel case; `broken` works as there.
-        hold_after: that many chunks, then nothing until the request is cancelled.
+        hold_after: that many chunks, then nothing until `release` or a cancel.
         requests: what it was asked.
         cancelled: how many requests were left before their end.
         available: False: nothing listens.
@@ -86,6 +86,11 @@ class FakeEngine:
     requests: list[Generation] = field(default_factory=list)
     cancelled: int = 0
     available: bool = True
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def release(self) -> None:
+        """Let the requests that are held go on."""
+        self._released.set()
 
     async def ready(self) -> bool:
         await asyncio.sleep(0)
@@ -98,7 +103,7 @@ class FakeEngine:
             async with asyncio.timeout(generation.timeout_seconds):
                 for number, step in enumerate(self._steps(generation)):
                     if number == self.hold_after:
-                        await asyncio.Event().wait()
+                        await self._released.wait()
                     await asyncio.sleep(0)
                     finished = step.finish is not None
                     finish = None if step.finish is None else Finish(step.finish)

@@ -170,12 +170,15 @@ class Wire:
         if "content-length" in headers:
             body = await self.reader.readexactly(int(headers["content-length"]))
             return Answer(status, headers, (body,))
-        chunks = [data async for data in self._chunks()]
-        return Answer(status, headers, tuple(chunks), await self.trailers())
+        chunks, trailers = await self.answer_rest()
+        return Answer(status, headers, tuple(chunks), trailers)
 
-    async def _chunks(self) -> AsyncGenerator[bytes]:
+    async def answer_rest(self) -> tuple[list[bytes], dict[str, str]]:
+        """The chunks from here to the end, and the trailers."""
+        chunks = list[bytes]()
         while data := await self.chunk():
-            yield data
+            chunks.append(data)
+        return chunks, await self.trailers()
 
     async def ended(self) -> bool:
         """Wait for the end of the connection; True if nothing else came."""

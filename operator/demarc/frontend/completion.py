@@ -11,7 +11,7 @@ import asyncio
 import re
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
@@ -69,6 +69,7 @@ class _Account:
     text: str = field(default="", repr=False)
     outcome: Outcome = Outcome.REFUSED
     status: int = 0
+    used: Usage | None = None
 
 
 class OpenAiHandler:
@@ -139,7 +140,7 @@ class OpenAiHandler:
             raise
         finally:
             self._metrics.running -= 1
-            self._close(decision, account, seconds=loop.time() - began)
+            await self._close(decision, account, seconds=loop.time() - began)
 
     async def _complete(
         self, request: Request, exchange: Exchange, decision: str, account: _Account
@@ -248,13 +249,13 @@ class OpenAiHandler:
             case _:
                 self._saw_engine(False)
                 return refusals.engine_failed()
-        used = await asyncio.to_thread(self._usage, account)
+        used = await self._usage(account)
         account.status = 200
         await sink.end(account.outcome, used)
         return None
 
     async def _refuse(self, refusal: Refusal, exchange: Exchange, account: _Account) -> None:
-        trailers = {TRAILER: counting.trailer(self._usage(account))}
+        trailers = {TRAILER: counting.trailer(await self._usage(account))}
         account.status = refusal.status
         if exchange.begun:
             await exchange.send(answers.error_event(refusal))
@@ -262,14 +263,18 @@ class OpenAiHandler:
         else:
             await exchange.refuse(refusal, trailers)
 
-    def _usage(self, account: _Account) -> Usage:
-        return Usage(
-            account.prompt_tokens, self._model.tokens.answer(account.text), account.outcome
-        )
+    async def _usage(self, account: _Account) -> Usage:
+        """Count once; the text grows no more."""
+        if account.used is None:
+            output = 0
+            if account.text:
+                output = await asyncio.to_thread(self._model.tokens.answer, account.text)
+            account.used = Usage(account.prompt_tokens, output, account.outcome)
+        return account.used
 
-    def _close(self, decision: str, account: _Account, *, seconds: float) -> None:
+    async def _close(self, decision: str, account: _Account, *, seconds: float) -> None:
         """Book what the request has cost; it ended, in whatever way."""
-        used = self._usage(account)
+        used = replace(await self._usage(account), outcome=account.outcome)
         self._metrics.count(account.status, used)
         if used.outcome is not Outcome.REFUSED:
             line = counting.journal_line(used, decision=decision, at=self._now())

@@ -12,12 +12,12 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 
 import httptools
 
@@ -80,7 +80,7 @@ class ClientLeftError(Exception):
 
 
 Handler = Callable[[Request, "Exchange"], Awaitable[None]]
-Spawn = Callable[[Awaitable[None]], "asyncio.Task[None]"]
+Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
 
 class _State(Enum):
@@ -242,8 +242,6 @@ class Connection(asyncio.Protocol):
                 pass
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(refusals.transport(400, "bad_request", "there is nothing to upgrade to"))
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
             if not isinstance(cause, RefusedError):
@@ -284,8 +282,12 @@ class Connection(asyncio.Protocol):
             _refuse(505, "http_version", "this server speaks HTTP/1.1")
         if "host" not in self._headers:
             _refuse(400, "bad_request", "the request has no host header")
+        if self._parser.should_upgrade():  # CONNECT too
+            _refuse(400, "bad_request", "there is nothing to upgrade to")
         if self._headers.get("content-encoding", "identity") != "identity":
             _refuse(415, "unsupported_media_type", "content codings are not supported")
+        if self._headers.get("transfer-encoding", "chunked") != "chunked":
+            _refuse(501, "not_implemented", "the one transfer coding here is chunked")
         length = self._headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._limits.body_bytes:
             raise RefusedError(self._body_too_large())
@@ -369,6 +371,7 @@ class Connection(asyncio.Protocol):
 
     async def _serve(self, request: Request) -> None:
         exchange = Exchange(self, request)
+        self._server.began()
         try:
             await self._server.handler(request, exchange)
         except ClientLeftError:
@@ -381,6 +384,7 @@ class Connection(asyncio.Protocol):
             raise
         finally:
             self._task = None
+            self._server.ended()
             self._next()
 
     async def _apologise(self, exchange: Exchange) -> None:
@@ -465,6 +469,7 @@ class Server:
     refusal_trailers: Mapping[str, str] | None = None
     _connections: set[Connection] = field(default_factory=set)
     _draining: bool = False
+    _running: int = 0
     _gone: asyncio.Event = field(default_factory=asyncio.Event)
 
     def connect(self) -> Connection:
@@ -494,9 +499,18 @@ class Server:
         for connection in tuple(self._connections):
             connection.abort()
 
+    def began(self) -> None:
+        """A request is being served."""
+        self._running += 1
+
+    def ended(self) -> None:
+        """A request was served."""
+        self._running -= 1
+        self._gone.set()
+
     async def emptied(self) -> None:
-        """Wait until no connection is open."""
-        while self._connections:
+        """Wait until no connection is open and no request is being served."""
+        while self._connections or self._running:
             self._gone.clear()
             await self._gone.wait()
 

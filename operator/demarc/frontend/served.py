@@ -50,11 +50,18 @@ class TokenCounter:
 
     def prompt(self, prompt: Prompt) -> int:
         """Tokens that the engine reads for this prompt."""
-        return len(self._tokenizer.encode(prompt.reveal(), add_special_tokens=True).ids)
+        return self._count(prompt.reveal(), add_special_tokens=True)
 
     def answer(self, text: str) -> int:
         """Tokens of generated text; the end token is not counted."""
-        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return self._count(text, add_special_tokens=False)
+
+    def _count(self, text: str, *, add_special_tokens: bool) -> int:
+        """Count without the interpreter's lock, which `encode` would hold for its whole work."""
+        (encoding,) = self._tokenizer.encode_batch_fast(
+            [text], add_special_tokens=add_special_tokens
+        )
+        return len(encoding)
 
 
 @dataclass(frozen=True, slots=True)

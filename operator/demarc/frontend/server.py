@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +31,7 @@ from demarc.frontend.served import read_served_model
 
 _BACKLOG = 1024
 _HANDSHAKE_SECONDS = 10.0
+_BOOKING_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,8 @@ async def running(
 
     async with asyncio.TaskGroup() as tasks:
 
-        def spawn(work: Awaitable[None]) -> asyncio.Task[None]:
-            return tasks.create_task(_run(work))
+        def spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+            return tasks.create_task(work)
 
         api = Server(
             handler,
@@ -130,6 +131,7 @@ async def running(
             finally:
                 health.drain()
                 listener.close()
+                api_socket.close()  # while it is open the kernel goes on taking connections
                 await _drain(api, options.grace_seconds)
                 for watcher in watchers:
                     watcher.cancel()
@@ -137,10 +139,6 @@ async def running(
                 plain.cut()
                 journal.close()
                 log.info("frontend_stopped")
-
-
-async def _run(work: Awaitable[None]) -> None:
-    await work
 
 
 def _bound(address: str, port: int) -> socket.socket:
@@ -165,12 +163,13 @@ def _identify(allow: tuple[str, ...], metrics: Metrics) -> Callable[[Any], str |
 
 
 async def _drain(server: Server, grace_seconds: float) -> None:
-    """Let answers end; cut what is left after the grace."""
+    """Let answers end; cut what is left after the grace, and let it be booked."""
     server.drain()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(grace_seconds):
-            await server.emptied()
-    server.cut()
+    for seconds in (grace_seconds, _BOOKING_SECONDS):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await server.emptied()
+        server.cut()
 
 
 class _TlsListener:

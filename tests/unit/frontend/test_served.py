@@ -13,6 +13,7 @@ from demarc.engines.generation import Prompt
 from demarc.frontend import served
 from demarc.frontend.served import SamplingDefaults, ServedModel, ServedModelError, TokenCounter
 from demarc.local.simulator import folder
+from support.frontends import NOW
 
 
 @pytest.fixture
@@ -117,15 +118,13 @@ def test_a_faulty_file_is_named(home: Path, file: str, content: str, want: str) 
 def test_a_missing_file_is_named(home: Path) -> None:
     (home / "tokenizer_config.json").unlink()
 
-    with pytest.raises(ServedModelError, match="has no tokenizer_config.json"):
+    with pytest.raises(ServedModelError, match=r"has no tokenizer_config\.json"):
         read(home)
 
 
 def test_special_tokens_are_texts_or_objects(home: Path) -> None:
     (home / "chat_template.jinja").write_text("{{ bos_token }}{{ eos_token }}")
     change(home, "tokenizer_config.json", bos_token={"content": "<b>"}, eos_token="<e>")
-    rendered = read(home).template.render(
-        ({"role": "user", "content": "x"},), (), now=__import__("datetime").datetime(2026, 1, 1)
-    )
+    rendered = read(home).template.render(({"role": "user", "content": "x"},), (), now=NOW)
 
     assert "<b><e>" == rendered.reveal()

@@ -24,8 +24,8 @@ def render(source: str, *messages: Any, tools: tuple[Any, ...] = (), **tokens: s
     "source,want",
     [
         (
-            "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m['content'] }}{% endfor %}",
-            "<s>[user]hi",
+            "{{ bos_token }}{% for m in messages %}{{ m.role + m['content'] }}{% endfor %}",
+            "<s>userhi",
         ),
         ("{% if add_generation_prompt %}>{% endif %}", ">"),
         ("{{ tools is none }}", "True"),

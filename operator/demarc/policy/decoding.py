@@ -35,29 +35,35 @@ _BACKSLASH = re.compile(
     r"|([0-7]{3})|([nrt/]))"
 )
 _ALPHABET = bytes.maketrans(b"-_", b"+/")
+_BASE64_ONLY = frozenset(b"\\:,;")
+_HEX_DIGITS = b"0123456789abcdefABCDEF"
 _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\n\r"
 _READABLE = 0.85
 """Share of printable bytes above which a decoded token is text with noise at its ends."""
 
 
-def decode_tokens(data: bytes) -> str:
-    """The readable content of base64 and hex tokens of UTF-8, at every alignment, joined by GAP."""
-    return GAP.join((*_base64(data), *_hex(data)))
-
-
-def _base64(data: bytes) -> Iterator[str]:
+def tokens(data: bytes) -> Iterator[bytes]:
+    """What could be base64 or hex in UTF-8, as it is written."""
     for token in _BASE64_TOKEN.finditer(data):
-        symbols = data[slice(*token.span())].translate(_ALPHABET, b"\r\n \t")
+        written = data[slice(*token.span())]
+        if not written.islower() and not written.isdigit():
+            # base64 of text has capitals: the first of four symbols stands for the top six bits
+            yield written
+    for token in _HEX_TOKEN.finditer(data):
+        yield data[slice(*token.span())]
+
+
+def decode_token(token: bytes) -> Iterator[str]:
+    """What a token says, read as base64 and as hex, at every alignment; nothing if unreadable."""
+    symbols = token.translate(_ALPHABET, b"\r\n \t")
+    if _BASE64_ONLY.isdisjoint(symbols):
         for start in range(4):
             whole = symbols[start:]
             usable = len(whole) - (len(whole) % 4 == 1)
             padded = whole[:usable] + b"=" * (-usable % 4)
             yield from _readable(binascii.a2b_base64(padded))
-
-
-def _hex(data: bytes) -> Iterator[str]:
-    for token in _HEX_TOKEN.finditer(data):
-        symbols = _HEX_NOISE.sub(b"", data[slice(*token.span())])
+    symbols = _HEX_NOISE.sub(b"", token)
+    if not symbols.translate(None, _HEX_DIGITS):
         for start in range(2):
             whole = symbols[start:]
             yield from _readable(binascii.a2b_hex(whole[: len(whole) // 2 * 2]))

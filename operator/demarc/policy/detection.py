@@ -17,7 +17,7 @@ TOP. Nothing of the texts is in a finding or a failure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,19 +25,24 @@ import re2
 
 from demarc.policy import decoding, digits, folding, packs
 from demarc.policy.decision import Finding, Findings
-from demarc.policy.digits import Lengths
+from demarc.policy.digits import Chain, Lengths
 from demarc.policy.packs import Match, Pack, Rule
 from demarc.policy.texts import Texts
 from demarc.policy.validators import VALIDATORS
 
-DEFAULT_BUDGET = 24_000_000
+DEFAULT_BUDGET = 8_000_000
 """Characters of work for one request; see `scan`."""
 MAX_DEPTH = 3
 """Layers of encoding that are undone."""
 EDGE = 512
 """Characters at each end of a long part that are looked at when parts are joined."""
-_MATCH_COST = 64
-_NUMBER_COST = 32
+_MATCH_COST = 256
+_NUMBER_COST = 128
+_CHAIN_COST = 64
+_CHAIN_CHARACTER_COST = 4
+_FOLD_COST = 4
+_TOKEN_COST = 32
+_TOKEN_CHARACTER_COST = 4
 _MAX_MATCHES = 4096
 """Matches of one rule in one view, after which counting more changes nothing."""
 
@@ -79,7 +84,7 @@ _SIGNS = (
     ("plain", digits.CHAINS["plain"]),
     ("numerals", digits.CHAINS["numerals"]),
     ("letters", digits.CHAINS["letters"]),
-    ("disguised", f"[{folding.disguised_class()}]"),
+    ("disguised", folding.disguised_class()),
     ("token", f"{decoding.BASE64}|{decoding.HEX}"),
     ("escape", decoding.ESCAPE),
 )
@@ -173,13 +178,14 @@ def scan(texts: Texts, detectors: Detectors, *, budget: int = DEFAULT_BUDGET) ->
 class _Scanner:
     """The state of one scan."""
 
-    __slots__ = ("_budget", "_decoded", "_detectors", "_found", "_seen")
+    __slots__ = ("_budget", "_detectors", "_found", "_seen", "_tokens")
 
     def __init__(self, detectors: Detectors, budget: int) -> None:
         self._detectors = detectors
         self._budget = budget
         self._found: dict[str, tuple[Rule, set[bytes]]] = {}
         self._seen: set[str] = set()
+        self._tokens: set[bytes] = set()
 
     def findings(self) -> tuple[Finding, ...]:
         return tuple(
@@ -206,23 +212,35 @@ class _Scanner:
             return
         self._seen.add(text)
         self._spend(len(text))
-        data = text.encode("utf-8", "surrogatepass")
+        data = text.encode("utf-8")
         detectors = self._detectors
         if detectors.text_set is not None:
             for index in detectors.text_set.Match(data) or ():
                 self._text_rule(detectors.text_rules[index], data)
         signs = {_SIGNS[index][0] for index in detectors.signs.Match(data) or ()}
         for alphabet in signs & digits.CHAINS.keys():
-            self._numbers(data, alphabet)
+            for chain in digits.chains(data, alphabet):
+                self._chain(chain, data)
+        if digits.JOINT in text:
+            self._scattered(data)
         if "disguised" in signs and not folded:
+            self._spend(_FOLD_COST * len(text))
             self._view(folding.fold(text), depth, folded=True)
             self._view(folding.hidden(text), depth)
         if depth == MAX_DEPTH:
             return
         if "token" in signs:
-            self._view(decoding.decode_tokens(data), depth + 1)
+            self._view(decoding.GAP.join(self._decoded(data)), depth + 1)
         if "escape" in signs:
             self._view(decoding.unescape(text), depth + 1)
+
+    def _decoded(self, data: bytes) -> Iterator[str]:
+        """What the tokens of a text say that no earlier view had."""
+        for token in decoding.tokens(data):
+            if token not in self._tokens:
+                self._tokens.add(token)
+                self._spend(_TOKEN_COST + _TOKEN_CHARACTER_COST * len(token))
+                yield from decoding.decode_token(token)
 
     def _text_rule(self, compiled: _Compiled, data: bytes) -> None:
         for count, match in enumerate(compiled.pattern.finditer(data)):
@@ -233,16 +251,30 @@ class _Scanner:
             start, end = match.span()
             self._judge(compiled, value or b"", data, start, end)
 
-    def _numbers(self, data: bytes, alphabet: str) -> None:
-        detectors = self._detectors
-        if detectors.number_set is None:
-            return
-        for number in digits.candidates(data, alphabet, detectors.lengths):
-            self._spend(_NUMBER_COST)
-            for index in detectors.number_set.Match(number.digits) or ():
-                compiled = detectors.number_rules[index]
-                if number.alone or compiled.rule.match is Match.NUMBER_WITHIN:
-                    self._judge(compiled, number.digits, data, number.start, number.end)
+    def _chain(self, chain: Chain, data: bytes) -> None:
+        self._spend(_CHAIN_COST + _CHAIN_CHARACTER_COST * (chain.end - chain.start))
+        lengths = self._detectors.lengths
+        alone = chain.alone(lengths.alone | lengths.within)
+        for number in alone:
+            self._number(number, chain, data, alone=True)
+        for number in chain.within(lengths.within) - alone:
+            self._number(number, chain, data, alone=False)
+
+    def _scattered(self, data: bytes) -> None:
+        """Numbers that are split over parts, with words between."""
+        chain = digits.scattered(data)
+        if chain is not None:
+            self._spend(_CHAIN_CHARACTER_COST * len(chain.joined))
+            for number in chain.within(self._detectors.lengths.within, split=True):
+                self._number(number, chain, data, alone=False)
+
+    def _number(self, number: str, chain: Chain, data: bytes, *, alone: bool) -> None:
+        self._spend(_NUMBER_COST)
+        value = number.encode("ascii")
+        for index in self._detectors.number_set.Match(value) or ():
+            compiled = self._detectors.number_rules[index]
+            if alone or compiled.rule.match is Match.NUMBER_WITHIN:
+                self._judge(compiled, value, data, chain.start, chain.end)
 
     def _judge(self, compiled: _Compiled, value: bytes, data: bytes, start: int, end: int) -> None:
         rule = compiled.rule

@@ -4,17 +4,18 @@ A *chain* is digits with at most two separators between neighbours. Its *groups*
 that stand together. Dates, tables and lists make chains too, so a number is read off a chain only
 where its ends are ends of groups, and then in one of two ways:
 
-- *alone*: one group, the whole chain, a stretch with the same separator throughout, or groups as
-  cards are printed;
-- *within*: any sequence of groups. Only rules with a strong check may look there.
+- *alone*: one group, the whole chain, a stretch with one separator throughout that is not the
+  separator of a list, or groups of such a stretch as cards are printed;
+- *within*: any sequence of groups in such a stretch. Only rules with a strong check look there.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
+from typing import Self
 
 import re2
 
@@ -32,25 +33,31 @@ _LIST_SEPARATORS = frozenset(",;\t\n\r\f|/:+*=，；、")  # noqa: RUF001  # ful
 """Separate the items of a list rather than the groups of one number."""
 
 
+_GAP = rf"(?:{_SEPARATOR}{{0,2}}|[\pZ][\p{{Pd}}._·][\pZ])"
+"""At most two separators, or a dash between spaces."""
+
+
 def _chain(digit: str) -> str:
-    return f"{digit}(?:{_SEPARATOR}{{0,2}}{digit}){{{MIN_DIGITS - 1},}}(?:{_SEPARATOR}{{0,2}}[Xx])?"
+    return f"{digit}(?:{_GAP}{digit}){{{MIN_DIGITS - 1},}}(?:{_GAP}[Xx])?"
 
 
+PLAIN = "plain"
 _NUMERAL_CLASS = f"[0-9{''.join(NUMERALS)}]"
 _LETTER_CLASS = f"[0-9{''.join(LETTERS_AS_DIGITS)}]"
 _TO_DIGITS = {
-    "plain": {},
+    PLAIN: {},
     "numerals": str.maketrans(dict(NUMERALS)),
     "letters": str.maketrans(dict(LETTERS_AS_DIGITS)),
 }
 CHAINS = {
-    "plain": _chain("[0-9]"),
+    PLAIN: _chain("[0-9]"),
     "numerals": f"{_chain(_NUMERAL_CLASS)}",
     "letters": f"{_chain(_LETTER_CLASS)}",
 }
 """RE2 patterns of chains by alphabet."""
 _COMPILED = {name: re2.compile(pattern.encode()) for name, pattern in CHAINS.items()}
-_PIECES = re.compile(r"[0-9]+X?|X|[^0-9X]+")
+_GROUP = re.compile("[0-9]+|[Xx]")
+_SCATTERED = re.compile("[0-9]+|(?<![A-Za-z])[Xx](?![A-Za-z])")
 
 
 _CARD_FORMS = (
@@ -71,22 +78,6 @@ _LONGEST_ROW = 10
 """Groups of a stretch beyond which it is a table, and groups of four are its cells."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Candidate:
-    """A number that a chain shows.
-
-    Attributes:
-        digits: ASCII digits, the last of which may be `X`.
-        alone: false for a sequence of groups inside a longer chain.
-        start, end: bytes of the chain in the text, for context.
-    """
-
-    digits: bytes
-    alone: bool
-    start: int
-    end: int
-
-
 @dataclass(frozen=True, slots=True)
 class Lengths:
     """How many digits the numbers have that rules look for, alone and within chains."""
@@ -95,67 +86,97 @@ class Lengths:
     within: frozenset[int]
 
 
-def candidates(data: bytes, alphabet: str, lengths: Lengths) -> Iterator[Candidate]:
-    """The numbers of a text.
+def chains(data: bytes, alphabet: str) -> Iterator[Chain]:
+    """The chains of a text.
 
     Args:
         data: the text as UTF-8.
-        alphabet: `plain`, `numerals` or `letters`.
-        lengths: of numbers that are looked for.
+        alphabet: `plain`, `numerals` or `letters`; in the last two, chains of plain digits alone
+            are left out, because `plain` has them.
     """
     for match in _COMPILED[alphabet].finditer(data):
         start, end = match.span()
-        chain = _Chain(data[start:end].decode("utf-8").translate(_TO_DIGITS[alphabet]))
-        for digits in chain.alone(lengths.alone | lengths.within):
-            yield Candidate(digits.encode("ascii"), alone=True, start=start, end=end)
-        for digits in chain.within(lengths.within):
-            yield Candidate(digits.encode("ascii"), alone=False, start=start, end=end)
+        written = data[start:end].decode("utf-8")
+        text = written.translate(_TO_DIGITS[alphabet])
+        if alphabet == PLAIN or text != written:
+            yield _read(text, _GROUP, start, end)
 
 
-class _Chain:
+def scattered(data: bytes) -> Chain | None:
+    """All digits of joined parts as one chain, whatever words stand between them; None if few."""
+    if len(data) - len(data.translate(None, b"0123456789")) < MIN_DIGITS:
+        return None
+    return _read(data.decode("utf-8", "replace"), _SCATTERED, 0, len(data))
+
+
+def _read(text: str, group: re.Pattern[str], start: int, end: int) -> Chain:
+    """Cut a text into groups; a final X is a group of its own, since it may belong to nothing."""
+    groups: list[str] = []
+    gaps: list[str] = []
+    last = 0
+    for match in group.finditer(text):
+        groups.append(match.group())
+        gaps.append(text[last : match.start()])
+        last = match.end()
+    offsets = (0, *accumulate(map(len, groups)))
+    return Chain("".join(groups).upper(), offsets, tuple(gaps[1:]), start, end)
+
+
+def _is_even(gaps: Sequence[str]) -> bool:
+    """Whether groups belong together: one separator, not that of a list, or a joint."""
+    kinds = {gap for gap in gaps if gap and JOINT not in gap}
+    return len(kinds) <= 1 and all(map(_LIST_SEPARATORS.isdisjoint, kinds))
+
+
+def _is_split(gaps: Sequence[str]) -> bool:
+    return any(JOINT in gap for gap in gaps)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Chain:
     """One chain, cut into groups.
 
-    `offsets[i]` is where group i begins in `joined`; the last offset is the length of `joined`.
+    Attributes:
+        joined: the digits without gaps; an `X` may be among them.
+        offsets: where each group begins in `joined`; the last is the length of `joined`.
+        gaps: what stands between neighbouring groups.
+        start, end: bytes of the chain in the text, for context.
     """
 
-    __slots__ = ("gaps", "joined", "offsets")
-
-    def __init__(self, text: str) -> None:
-        groups: list[str] = []
-        self.gaps: list[str] = []
-        gap = ""
-        for piece in _PIECES.findall(text.upper()):
-            if piece == "X":  # belongs to the digits before it, whatever stands between
-                groups[-1] += piece
-                gap = ""
-            elif piece[0].isdigit():
-                if groups:
-                    self.gaps.append(gap)
-                groups.append(piece)
-            else:
-                gap = piece
-        self.joined = "".join(groups)
-        self.offsets = [0, *accumulate(map(len, groups))]
+    joined: str
+    offsets: tuple[int, ...]
+    gaps: tuple[str, ...]
+    start: int
+    end: int
 
     def alone(self, lengths: frozenset[int]) -> set[str]:
         """Single groups, the whole chain, stretches of one separator, groups printed as cards."""
         offsets = self.offsets
-        spans = set(pairwise(offsets))
+        spans = {span for span in pairwise(offsets) if span[1] - span[0] in lengths}
         spans.add((0, offsets[-1]))
         for first, last in self._stretches():
-            spans.add((offsets[first], offsets[last]))
-            if last - first <= _LONGEST_ROW and _LIST_SEPARATORS.isdisjoint(self.gaps[first]):
+            span = (offsets[first], offsets[last])
+            if span[1] - span[0] < MIN_DIGITS or not _LIST_SEPARATORS.isdisjoint(self.gaps[first]):
+                continue
+            spans.add(span)
+            if last - first <= _LONGEST_ROW:
                 spans |= self._printed(first, last)
         return {self.joined[start:end] for start, end in spans if end - start in lengths}
 
-    def within(self, lengths: frozenset[int]) -> set[str]:
-        """Every sequence of groups."""
-        ends = set(self.offsets)
+    def within(self, lengths: frozenset[int], *, split: bool = False) -> set[str]:
+        """Sequences of groups with one separator, which parts that were joined may interrupt.
+
+        Args:
+            lengths: of numbers that are looked for.
+            split: only those that lie in more than one part, whatever else separates their groups.
+        """
+        index = {offset: group for group, offset in enumerate(self.offsets)}
+        fits = _is_split if split else _is_even
         return {
             self.joined[start : start + length]
             for length in lengths
             for start in self.offsets
-            if start + length in ends
+            if start + length in index and fits(self.gaps[index[start] : index[start + length] - 1])
         }
 
     def _stretches(self) -> Iterator[tuple[int, int]]:

@@ -16,6 +16,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import groupby
 
 KEPT_CONTROLS = "\t\n\r\x1f"
 """Controls that separate; U+001F stands between parts that were joined (see `detection`)."""
@@ -118,30 +119,27 @@ def disguised_class() -> str:
 
     Other changes (punctuation, compatibility ideographs) hide nothing that a rule looks for.
     """
-    return "".join(f"\\x{{{first:x}}}-\\x{{{last:x}}}" for first, last in _ranges())
+    ranges = "".join(f"\\x{{{first:x}}}-\\x{{{last:x}}}" for first, last in _ranges())
+    return f"[{ranges}{_BEYOND_IDEOGRAPHS}]"
 
 
-_SCANNED = (range(0x20), range(0x7F, 0x20000), range(0xE0000, 0xE1000))
-"""Planes with assigned characters that fold; others are ideographs."""
+_SCANNED = (range(0x20), range(0x7F, 0x20000))
+"""Where the characters stand that fold, between other ones."""
+_BEYOND_IDEOGRAPHS = "\\x{40000}-\\x{10ffff}"
+"""Tags, selectors, private and unassigned planes: none of it is seen."""
 
 
 def _ranges() -> Iterator[tuple[int, int]]:
     for block in _SCANNED:
-        start: int | None = None
-        for point in block:
-            if _is_disguise(point):
-                start = point if start is None else start
-            elif start is not None:
-                yield start, point - 1
-                start = None
-        if start is not None:
-            yield start, block.stop - 1
+        for disguise, points in groupby(block, _is_disguise):
+            if disguise:
+                inside = list(points)
+                yield inside[0], inside[-1]
 
 
 def _is_disguise(point: int) -> bool:
     character = chr(point)
-    category = unicodedata.category(character)
-    if category == "Cs" or (category in {"Cn", "Co"} and point < _SCANNED[2].start):
-        return category != "Cs"
+    if unicodedata.category(character) == "Cs":
+        return False  # no UTF-8 holds one
     plain = _fold_character.__wrapped__(character)
     return plain != character and (not plain or any(c.isascii() and c.isalnum() for c in plain))

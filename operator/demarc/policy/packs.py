@@ -70,8 +70,8 @@ class Rule(ApiModel):
     """What a match must pass besides; Shape for nothing."""
     level: Annotated[int, Field(strict=True, ge=1, le=5)]
     """Least level of a request with a match."""
-    categories: Annotated[tuple[Category, ...], Field(min_length=1, max_length=19)]
-    """Categories of a request with a match."""
+    categories: Annotated[tuple[Category, ...], Field(max_length=19)]
+    """Categories of a request with a match; may be empty when the level says enough."""
     context: Context | None = None
     """Words that must stand near; absent: none."""
 
@@ -139,6 +139,8 @@ def read(name: str, text: str) -> Pack:
                 f"pack `{name}`: {rule.name}.lengths: stands with match Number and NumberWithin, "
                 "and with no other"
             )
+        if rule.level == 1 and not rule.categories:
+            raise PackError(f"pack `{name}`: {rule.name}: raises nothing: give a level or a category")
         _check_pattern(name, rule)
     return pack
 

@@ -27,11 +27,15 @@ class Validator(StrEnum):
     UNIFIED_SOCIAL_CREDIT_CODE = "UnifiedSocialCreditCode"
     """18 characters of GB 32100-2015 with their check character."""
     IBAN = "Iban"
-    """Check digits of ISO 13616."""
+    """Length of its country and check digits of ISO 13616."""
+    HK_IDENTITY_CARD = "HkIdentityCard"
+    """Weighted sum modulo 11 over letters, six digits and the check digit."""
     JWT = "Jwt"
     """The first part decodes to a JSON object with `alg`."""
     NOT_PLACEHOLDER = "NotPlaceholder"
     """A value that is not a variable, a masked text or one repeated character."""
+    CREDENTIAL = "Credential"
+    """NotPlaceholder, and mixed as passwords are: an ordinary word is none."""
 
 
 _RESIDENT_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
@@ -58,6 +62,25 @@ _ISSUERS: tuple[tuple[int, int, frozenset[int]], ...] = (
     (955800, 955899, frozenset({19})),  # cards of one bank from before the prefix 62
 )
 _LONGEST_PREFIX = 6
+_IBAN_LENGTHS: Mapping[str, int] = {
+    entry[:2]: int(entry[2:])
+    for entry in (
+        "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 "
+        "DK18 DO28 EE20 EG29 ES24 FI18 FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 "
+        "IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 "
+        "MN20 MR27 MT31 MU30 NI28 NL18 NO15 OM23 PK24 PL28 PS29 PT25 QA29 RO24 RS22 RU33 SA24 SC31 "
+        "SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30"
+    ).split()
+}
+"""Registry of https://www.swift.com/standards/data-standards/iban-international-bank-account-number."""
+_HK_CHARACTERS = 9
+_DISTINCT_CHARACTERS = 4
+_SIGNS = frozenset("!@#$%^&*~?+")
+_PLACEHOLDERS = frozenset({"password", "passwd", "pass", "pwd", "secret", "token", "example"})
+_PLACEHOLDER_STARTS = (
+    *("${", "{{", "{", "$(", "<", "%(", "%s", "***", "xxx", "..."),
+    *("your", "os.environ", "process.env", "getenv", "self.", "args."),
+)
 
 
 def _is_resident_id(value: str) -> bool:
@@ -105,8 +128,19 @@ def _is_credit_code(value: str) -> bool:
 
 def _is_iban(value: str) -> bool:
     text = "".join(value.split()).upper()
+    if len(text) != _IBAN_LENGTHS.get(text[:2]):
+        return False
     digits = "".join(str(int(character, 36)) for character in text[4:] + text[:4])
     return int(digits) % 97 == 1
+
+
+def _is_hk_identity_card(value: str) -> bool:
+    """Letters count 10 to 35, a missing first letter 36, the check digit `A` 10."""
+    text = "".join(character for character in value if character.isalnum())
+    codes = [int(character, 36) for character in text]
+    if len(codes) == _HK_CHARACTERS - 1:
+        codes.insert(0, 36)
+    return sum(code * weight for code, weight in zip(codes, range(9, 0, -1), strict=True)) % 11 == 0
 
 
 def _is_jwt(value: str) -> bool:
@@ -119,13 +153,20 @@ def _is_jwt(value: str) -> bool:
     return isinstance(header, dict) and "alg" in header
 
 
-_DISTINCT_CHARACTERS = 4
-
-
 def _is_not_placeholder(value: str) -> bool:
-    return len(set(value)) >= _DISTINCT_CHARACTERS and not value.startswith(
-        ("${", "{{", "$(", "<", "%(", "***", "os.environ", "process.env", "getenv")
+    return (
+        len(set(value)) >= _DISTINCT_CHARACTERS
+        and value.lower() not in _PLACEHOLDERS
+        and not value.lower().startswith(_PLACEHOLDER_STARTS)
     )
+
+
+def _is_credential(value: str) -> bool:
+    """Letters with digits or signs; code and words have letters, dots and brackets."""
+    digits = any(map(str.isdigit, value))
+    signs = not _SIGNS.isdisjoint(value)
+    letters = any(map(str.isalpha, value))
+    return letters and (digits or signs) and _is_not_placeholder(value)
 
 
 VALIDATORS: Mapping[Validator, Callable[[str], bool]] = {
@@ -135,7 +176,9 @@ VALIDATORS: Mapping[Validator, Callable[[str], bool]] = {
     Validator.LUHN_ISSUER: _is_card,
     Validator.UNIFIED_SOCIAL_CREDIT_CODE: _is_credit_code,
     Validator.IBAN: _is_iban,
+    Validator.HK_IDENTITY_CARD: _is_hk_identity_card,
     Validator.JWT: _is_jwt,
     Validator.NOT_PLACEHOLDER: _is_not_placeholder,
+    Validator.CREDENTIAL: _is_credential,
 }
 """Each takes what a rule matched (ASCII, as many characters as its pattern allows)."""

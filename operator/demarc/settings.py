@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,3 +76,17 @@ def read_pod() -> PodSettings:
 def _path(name: str) -> Path | None:
     value = os.environ.get(name)
     return Path(value) if value else None
+
+
+def kubeconfig() -> Path | None:
+    """The kubeconfig that KUBECONFIG names; None when it is not set."""
+    return _path("KUBECONFIG")
+
+
+def pod_environment() -> Mapping[str, str]:
+    """The variables by which Kubernetes tells a pod where its API server is."""
+    return {
+        name: os.environ[name]
+        for name in ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
+        if name in os.environ
+    }

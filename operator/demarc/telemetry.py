@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 
 import structlog
 
 
-def set_up(*, human: bool = False) -> None:
-    """Configure structlog for this process: JSON lines, or readable lines on a terminal."""
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-        if human
-        else structlog.processors.JSONRenderer()
-    )
+def set_up(*, log: Path | None = None) -> None:
+    """Configure structlog for this process: JSON lines on standard error, or in a file."""
+    if log is None:
+        output = sys.stderr
+    else:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        output = log.open("a", encoding="utf-8", buffering=1)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
+            structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(output),
         cache_logger_on_first_use=True,
     )

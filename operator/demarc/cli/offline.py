@@ -20,7 +20,9 @@ from demarc.planning.settings import PlanSettings
 folder_argument = click.argument("path", metavar="DIR", type=click.Path(path_type=Path))
 
 
-@click.command(epilog="Example:\n\n  demarc validate examples/bank\n\n  demarc validate -o json DIR")
+@click.command(
+    epilog="Example:\n\n  demarc validate examples/bank\n\n  demarc validate -o json DIR"
+)
 @folder_argument
 @output.output_option
 def validate(path: Path, output_format: str) -> None:
@@ -57,9 +59,7 @@ def validate(path: Path, output_format: str) -> None:
                     for row in rows
                 ],
                 "placements": [
-                    dict(
-                        zip(("deployment", "site", "pool", "reason", "message"), row, strict=True)
-                    )
+                    dict(zip(("deployment", "site", "pool", "reason", "message"), row, strict=True))
                     for row in placed
                 ],
                 "widenings": [
@@ -82,7 +82,9 @@ def validate(path: Path, output_format: str) -> None:
         raise SystemExit(output.BAD_INPUT)
 
 
-@click.command(epilog="Example:\n\n  demarc render examples/bank | kubectl apply --dry-run=server -f -")
+@click.command(
+    epilog="Example:\n\n  demarc render examples/bank | kubectl apply --dry-run=server -f -"
+)
 @folder_argument
 @click.option("--cluster", default=None, help="Only the objects of this remote site, or `home`.")
 def render(path: Path, cluster: str | None) -> None:

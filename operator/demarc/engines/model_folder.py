@@ -17,8 +17,24 @@ from typing import Any
 from demarc.api.v1alpha1.model_deployment import Precision
 
 
+# ModelFolderError             the folder is not what was declared
+# ├── FolderMissingError       there is no such folder, or nothing in it
+# ├── DigestMismatchError      its files are not the declared ones
+# └── PrecisionMismatchError   the checkpoint has another number format, or an unknown one
 class ModelFolderError(Exception):
     """The folder is not what was declared; the message says what was found."""
+
+
+class FolderMissingError(ModelFolderError):
+    """There is no such folder, or nothing in it."""
+
+
+class DigestMismatchError(ModelFolderError):
+    """The files of the folder are not the declared ones."""
+
+
+class PrecisionMismatchError(ModelFolderError):
+    """The checkpoint has another number format than declared."""
 
 
 def digest(files: Iterable[tuple[str, str]]) -> str:
@@ -51,7 +67,7 @@ def read_digest(folder: Path) -> str:
     """
     root = folder.resolve()
     if not root.is_dir():
-        raise ModelFolderError(f"`{folder}` is not a folder")
+        raise FolderMissingError(f"`{folder}` is not a folder")
     try:
         files = [
             (path.relative_to(root).as_posix(), _sha256(path, root))
@@ -61,7 +77,7 @@ def read_digest(folder: Path) -> str:
     except OSError as error:
         raise ModelFolderError(f"cannot read the model folder: {error}") from error
     if not files:
-        raise ModelFolderError(f"`{folder}` holds no files")
+        raise FolderMissingError(f"`{folder}` holds no files")
     return digest(files)
 
 
@@ -84,12 +100,12 @@ def verify(folder: Path, expected_digest: str, precision: Precision) -> None:
     """
     found = read_digest(folder)
     if found != expected_digest:
-        raise ModelFolderError(
+        raise DigestMismatchError(
             f"the model folder has digest {found}, declared is {expected_digest}"
         )
     actual = read_precision(folder)
     if actual is not precision:
-        raise ModelFolderError(f"the checkpoint is {actual}, declared is {precision}")
+        raise PrecisionMismatchError(f"the checkpoint is {actual}, declared is {precision}")
 
 
 def read_precision(folder: Path) -> Precision:

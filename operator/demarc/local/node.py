@@ -174,6 +174,7 @@ class _Parts:
         _check_free(settings.nodes)
 
         objects = SeenObjects()
+        woken = asyncio.Event()
         waking: list[Callable[[Ref], None]] = []
 
         def journal(event: WatchEvent) -> None:
@@ -210,6 +211,7 @@ class _Parts:
             processes=processes,
             now=now,
             api_url=url,
+            freed=woken.set,
         )
         control = Control(
             settings,
@@ -219,16 +221,33 @@ class _Parts:
             kubelet=kubelet,
             now=now,
             ids=ids,
+            woken=woken,
         )
         waking.append(control.wake)
         api = ReadApi(store, _authorizer(key, settings, objects, clock))
-        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        tasks = await _enter(asyncio.TaskGroup(), stack)
         await stack.enter_async_context(api.serving(host, settings.api_port))
         await control.look(tasks)
         controlling = tasks.create_task(control.run(tasks))
         stack.callback(controlling.cancel)
         stack.push_async_callback(kubelet.close)
         return cls(store, kubelet, url)
+
+
+async def _enter(tasks: asyncio.TaskGroup, stack: AsyncExitStack) -> asyncio.TaskGroup:
+    """Enter a task group that passes an error of the caller on as it is, not in a group."""
+    await tasks.__aenter__()
+
+    async def leave(
+        kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            await tasks.__aexit__(kind, error, trace)
+        else:
+            await tasks.__aexit__(None, None, None)
+
+    stack.push_async_exit(leave)
+    return tasks
 
 
 def _claim(nodes: tuple[NodeDescription, ...], stack: AsyncExitStack) -> None:
@@ -352,6 +371,8 @@ def _authorizer(
             return None
         if clock().timestamp() >= claims["exp"]:
             return None
+        if (namespace, name) in settings.administrators:
+            return Access(frozenset(cluster.KINDS), every_account=True)
         return Access(settings.pod_reads, frozenset({(namespace, name)}))
 
     return authorize

@@ -10,7 +10,7 @@ from typing import Final
 from demarc.api import cluster
 from demarc.api.cluster import Kind
 from demarc.local.images import ImageTable
-from demarc.local.pod_runner import Backoff
+from demarc.local.pod_site import Backoff
 from demarc.local.scheduler import NodeDescription
 
 POD_READS: Final = frozenset({cluster.CONFIG_MAP, cluster.ENDPOINT_SLICE, cluster.SERVICE})
@@ -32,6 +32,8 @@ class NodeSettings:
         backoff: how containers are started again.
         api_port: of the reading API, on the first address of the first node's block.
         pod_reads: kinds that pods with credentials may read.
+        administrators: ServiceAccounts, as namespace and name, that may read every kind but
+            Secrets and ask for tokens of every account.
     """
 
     folder: Path
@@ -46,6 +48,7 @@ class NodeSettings:
     backoff: Backoff = field(default_factory=Backoff)
     api_port: int = 6443
     pod_reads: frozenset[Kind] = POD_READS
+    administrators: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

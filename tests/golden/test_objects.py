@@ -28,7 +28,9 @@ def test_a_good_object_survives_writing_and_reading(name: str) -> None:
             continue
 
         assert loaded == load.parse(loaded.dump())
-        assert load.parse(loaded.manifest()) == loaded.model_copy(update={"status": None})
+        again = load.parse(loaded.manifest())
+        assert not isinstance(again, tuple)
+        assert loaded.spec == again.spec
 
 
 @pytest.mark.parametrize("case", objects.bad(), ids=lambda case: case.name)

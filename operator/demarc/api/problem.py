@@ -211,7 +211,7 @@ def _unknown_field(case: _Case) -> Words:
 def _choice(case: _Case) -> Words:
     known = _choices(str(case.context["expected"]))
     hint = suggestion(case.text, known)
-    return f"must be {_one_of(known)}{case.but}", hint if hint.startswith("did") else ""
+    return f"must be one of {', '.join(known)}{case.but}", hint if hint.startswith("did") else ""
 
 
 def _pattern(case: _Case) -> Words:
@@ -287,8 +287,6 @@ def _form(value: object) -> str:
 
 def _list_hint(value: object) -> str:
     match value:
-        case None:
-            return "write [] if there are none"
         case str() | int():
             return f"write [{shown(value)}]"
         case Mapping():
@@ -316,38 +314,30 @@ def _choices(expected: str) -> list[str]:
     return [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]
 
 
-def _one_of(known: Sequence[str]) -> str:
-    if len(known) == 1:
-        return known[0]
-    return f"one of {', '.join(known)}"
-
-
 def _field_hint(model: type[BaseModel], path: Path, name: str) -> str:
-    here = _model_at(model, path)
-    if here is None:
-        return ""
-    known = [field.alias or each for each, field in here.model_fields.items()]
-    for each in known:
-        inner = _model_at(here, (each,))
-        if inner is not None and name in {field.alias for field in inner.model_fields.values()}:
+    """What an unknown field was meant to be: one of its siblings, or one that is a level below."""
+    fields = _fields_at(model, path)
+    for each in fields:
+        if name in _fields_at(model, (*path, each)):
             return f"did you mean `{each}.{name}`?"
-    return suggestion(name, known)
+    return suggestion(name, tuple(fields))
 
 
-def _model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
-    """The model of the object at a path, looking through lists; None for scalars and maps."""
-    current: Any = model
+def _fields_at(model: type[BaseModel], path: Path) -> Mapping[str, Any]:
+    """The annotations of the fields of the object at a path, by JSON name; none for a scalar."""
+    annotation: Any = model
     for step in path:
-        if isinstance(step, int):
-            continue  # `models_in` looks through lists already
-        fields = {field.alias: field for field in current.model_fields.values()}
-        if step not in fields:
-            return None
-        inner = next(models_in(fields[step].annotation), None)
-        if inner is None:
-            return None
-        current = inner
-    return current  # type: ignore[no-any-return]  # `model` or what `models_in` gave
+        if isinstance(step, str):  # a number stays: `models_in` looks through lists
+            annotation = _annotations(annotation).get(step)
+    return _annotations(annotation)
+
+
+def _annotations(annotation: Any) -> Mapping[str, Any]:
+    return {
+        field.alias or name: field.annotation
+        for model in models_in(annotation)
+        for name, field in model.model_fields.items()
+    }
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -34,7 +34,9 @@ _BOOL = {
 """https://yaml.org/type/bool.html, without `y` and `n`, which no reader in use takes."""
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _INT = re.compile(r"[-+]?(0|[1-9][0-9_]{0,29}|0[0-7_]{1,29}|0x[0-9a-fA-F_]{1,29}|0b[01_]{1,99})")
-_FLOAT = re.compile(r"[-+]?([0-9][0-9_]{0,29})?\.?[0-9]{1,29}([eE][-+]?[0-9]{1,3})?")
+_FLOAT = re.compile(
+    r"[-+]?(\.[0-9_]{1,29}|[0-9][0-9_]{0,29}(\.[0-9_]{0,29})?)([eE][-+]?[0-9]{1,3})?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +255,7 @@ def resolve(text: str) -> Scalar:
         digits = text.replace("_", "")
         octal = re.fullmatch(r"([-+]?)0([0-7]+)", digits)
         return int(f"{octal[1]}0o{octal[2]}" if octal else digits, 0)
-    if _FLOAT.fullmatch(text) and not text.lstrip("-+").isdecimal():
+    if _FLOAT.fullmatch(text) and any(character.isdecimal() for character in text):
         return float(text.replace("_", ""))
     return text
 

@@ -42,5 +42,5 @@ async def install(server: ApiServer, documents: Sequence[Mapping[str, Any]]) -> 
 def _is_established(crd: Mapping[str, Any] | None) -> bool:
     if crd is None:
         raise ApiServerError("a CRD vanished")
-    conditions = crd.get("status", {}).get("conditions", ())
+    conditions = (crd.get("status") or {}).get("conditions") or ()
     return any(item["type"] == "Established" and item["status"] == "True" for item in conditions)

@@ -27,6 +27,9 @@ from demarc.api.cluster import (
 
 _LONGEST_TEXT = 2000
 
+_BEFORE_THE_BODY = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
+"""Refusals that speak of a caller and a name: the server has not looked at what we sent."""
+
 _BY_CODE: Mapping[int, type[ClusterError]] = MappingProxyType(
     {
         HTTPStatus.UNAUTHORIZED: ForbiddenError,
@@ -127,7 +130,7 @@ def _class_of(refusal: Refusal) -> type[ClusterError]:
 
 
 def _text(refusal: Refusal, kind: Kind) -> str:
-    if kind != cluster.SECRET or refusal.code == HTTPStatus.NOT_FOUND:
+    if kind != cluster.SECRET or refusal.code in _BEFORE_THE_BODY:
         return f"the API server refused: {refusal.message[:_LONGEST_TEXT]}"
     fields = f" of {', '.join(f'`{name}`' for name in refusal.fields)}" if refusal.fields else ""
     return f"the API server refused a Secret with {refusal.code} {refusal.reason}{fields}".strip()

@@ -32,7 +32,7 @@ from demarc.kube.transport import Transport
 _APPLY = "application/apply-patch+yaml"
 _CALL_SECONDS = 15.0
 _WATCH_SECONDS = 60
-_WATCH_GRACE_SECONDS = 10
+_WATCH_GRACE_SECONDS = 10.0
 
 
 class KubeCluster:
@@ -45,6 +45,7 @@ class KubeCluster:
         kinds: Sequence[Kind] = KINDS,
         timeout_seconds: float = _CALL_SECONDS,
         watch_seconds: int = _WATCH_SECONDS,
+        watch_grace_seconds: float = _WATCH_GRACE_SECONDS,
     ) -> None:
         """Prepare; nothing is sent.
 
@@ -52,12 +53,13 @@ class KubeCluster:
             connection: the API server and who we are to it.
             kinds: the kinds whose manifests can be applied.
             timeout_seconds: the limit of each call but a watch.
-            watch_seconds: how long one watch request runs before the next one takes over; a
-                server that vanishes is noticed within this time and a few seconds.
+            watch_seconds: how long one watch request runs before the next one takes over.
+            watch_grace_seconds: how much later than that a silent server counts as vanished.
         """
         self._transport = Transport(connection, timeout_seconds=timeout_seconds)
         self._kinds = tuple(kinds)
         self._watch_seconds = watch_seconds
+        self._idle_seconds = watch_seconds + watch_grace_seconds
 
     async def close(self) -> None:
         """Close all connections."""
@@ -196,9 +198,9 @@ class KubeCluster:
             "resourceVersion": since,
             "timeoutSeconds": str(self._watch_seconds),
         }
-        idle = self._watch_seconds + _WATCH_GRACE_SECONDS
-        path = _path(kind, namespace)
-        async with self._transport.stream(path, query=query, idle_seconds=idle) as response:
+        async with self._transport.stream(
+            _path(kind, namespace), query=query, idle_seconds=self._idle_seconds
+        ) as response:
             if response.status != HTTPStatus.OK:
                 answer = Answer(response.status, await response.read())
                 raise answers.error_of(answers.refusal_of(answer), kind)

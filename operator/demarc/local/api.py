@@ -233,11 +233,9 @@ async def _token_spec(request: web.Request) -> dict[str, Any]:
     except ValueError as error:
         raise RequestError("the body is no JSON") from error
     spec = document.get("spec") if isinstance(document, dict) else None
-    match spec:
+    match {"expirationSeconds": _TOKEN_SECONDS, **spec} if isinstance(spec, dict) else None:
         case {"audiences": [str(audience)], "expirationSeconds": int(seconds)}:
             return {"audiences": [audience], "expirationSeconds": seconds}
-        case {"audiences": [str(audience)]}:
-            return {"audiences": [audience], "expirationSeconds": _TOKEN_SECONDS}
         case _:
             raise RequestError("a TokenRequest states one audience, and seconds as a number")
 

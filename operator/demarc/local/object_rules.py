@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -149,13 +149,14 @@ def _workload(new: Mapping[str, Any]) -> Iterator[str]:
         yield "spec.selector: required"
     elif any(labels.get(key) != value for key, value in selector.items()):
         yield "spec.template.metadata.labels: do not match `spec.selector`"
-    yield from _pod(template.get("spec") or {}, "spec.template.spec")
+    claims = [str(claim["metadata"]["name"]) for claim in spec.get("volumeClaimTemplates") or ()]
+    yield from _pod(template.get("spec") or {}, "spec.template.spec", claims)
 
 
-def _pod(spec: Mapping[str, Any], path: str) -> Iterator[str]:
+def _pod(spec: Mapping[str, Any], path: str, claims: Iterable[str] = ()) -> Iterator[str]:
     if not spec.get("containers"):
         yield f"{path}.containers: required"
-    volumes = {str(volume.get("name", "")) for volume in spec.get("volumes") or ()}
+    volumes = {*claims, *(str(volume.get("name", "")) for volume in spec.get("volumes") or ())}
     names: set[str] = set()
     for place in ("initContainers", "containers"):
         for container in spec.get(place) or ():

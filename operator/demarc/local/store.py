@@ -188,13 +188,7 @@ class Store:
             return
         if uid and uid != live["metadata"]["uid"]:
             raise ConflictError(f"`{ref}` is not the object that was read: its uid is another")
-        if live["metadata"].get("finalizers"):
-            new = _copy(live)
-            new["metadata"].setdefault("deletionTimestamp", self._now())
-            new["metadata"].setdefault("deletionGracePeriodSeconds", 0)
-            self._write(ref, new, live, dry_run=False)
-            return
-        self._remove(ref)
+        self._leave(ref)
 
     async def issue_token(
         self, namespace: str, service_account: str, *, audience: str, seconds: int
@@ -270,19 +264,30 @@ class Store:
         self._objects[ref] = new
         return _copy(new)
 
+    def _leave(self, ref: Ref) -> None:
+        """Remove an object, or note that it is to go when finalizers hold it."""
+        live = self._objects[ref]
+        if not live["metadata"].get("finalizers"):
+            self._remove(ref)
+            return
+        new = _copy(live)
+        new["metadata"].setdefault("deletionTimestamp", self._now())
+        new["metadata"].setdefault("deletionGracePeriodSeconds", 0)
+        self._write(ref, new, live, dry_run=False)
+
     def _remove(self, ref: Ref) -> None:
         """Remove an object, then what it takes along; the namespace itself goes last."""
         if ref.kind == cluster.NAMESPACE:
             for other in [item for item in self._objects if item.namespace == ref.name]:
                 if other in self._objects:
-                    self._remove(other)
+                    self._leave(other)
         gone = _copy(self._objects[ref])
         gone["metadata"]["resourceVersion"] = str(self._version + 1)
         self._record(ref, WatchEvent(Change.DELETED, gone))
         del self._objects[ref]
         for other in object_life.orphans(self._objects, gone["metadata"]["uid"]):
             if other in self._objects:
-                self._remove(other)
+                self._leave(other)
 
     def _record(self, ref: Ref, event: WatchEvent) -> None:
         if self._journal is not None:

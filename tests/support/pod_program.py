@@ -2,14 +2,17 @@
 
 It imports little, because many of it start on a small machine.
 
-    pod_program.py PORT            serve on $POD_IP
-    GET /ready /live               200, or 503 after GET /fail/ready, /fail/live; /mend/... undoes it
-    GET /env/NAME                  the variable
-    GET /file/NAME/KEY             the file KEY in the folder that variable NAME holds
-    GET /fork                      start a child that leaves the process group; its process id
-    PORT followed by `stubborn`    ignore SIGTERM
+    pod_program.py PORT      serve on $POD_IP
+    GET /ready /live         200, or 503 after GET /fail/ready, /fail/live; /mend/... undoes it
+    GET /env/NAME            the variable
+    GET /file/NAME/KEY       the file KEY in the folder that variable NAME holds
+    GET /fork                start a child that leaves the process group; its process id
+
+Words behind the port: `stubborn` ignores SIGTERM, `fail=ready` begins with /ready at 503,
+`note=TEXT` appends a line to $NOTES/notes when it starts and when SIGTERM comes.
 """
 
+# ruff: noqa: PTH123, T201  # pathlib costs as much as all the rest; the log is a product here
 import os
 import signal
 import socket
@@ -38,11 +41,26 @@ def answer(path: str, failing: set[str]) -> tuple[int, str]:
     return 200, ""
 
 
+def note(text: str) -> None:
+    with open(os.environ["NOTES"] + "/notes", "a") as file:
+        file.write(text + "\n")
+
+
+def note_life(name: str) -> None:
+    def end(_number: int, _frame: object) -> None:
+        note(f"{name} ended")
+        os._exit(0)
+
+    note(f"{name} started")
+    signal.signal(signal.SIGTERM, end)
+
+
 def fork() -> int:
     pid = os.fork()
     if pid:
         return pid
     os.setsid()
+    os.closerange(3, 64)
     # without exec the environment of the process is still that of its container
     while True:
         time.sleep(60)
@@ -51,9 +69,13 @@ def fork() -> int:
 def main() -> None:
     if "stubborn" in sys.argv:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for word in sys.argv[2:]:
+        name, _, value = word.partition("=")
+        if name == "note":
+            note_life(value)
     listener = socket.create_server((os.environ["POD_IP"], int(sys.argv[1])), backlog=64)
     print("listening", flush=True)
-    failing: set[str] = set()
+    failing = {word.removeprefix("fail=") for word in sys.argv if word.startswith("fail=")}
     while True:
         connection, _ = listener.accept()
         with connection:

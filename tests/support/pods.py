@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from demarc.api.cluster import (
 from demarc.local.images import Image, ImageTable
 from demarc.local.node import LocalNode
 from demarc.local.node_settings import NodeSettings
-from demarc.local.pod_runner import Backoff
+from demarc.local.pod_site import Backoff
 from demarc.local.scheduler import NodeDescription, Taint
 
 T = TypeVar("T")
@@ -268,6 +268,14 @@ async def get(pod: Manifest, path: str, port: int = PORT) -> tuple[int, str]:
     return int(head.split(" ")[1]), body
 
 
+async def eventually(look: Callable[[], Awaitable[T | None]]) -> T:
+    """Look again and again until there is something; for what no object tells."""
+    async with asyncio.timeout(LIMIT):
+        while (found := await look()) is None:  # noqa: ASYNC110  # nothing tells of it
+            await asyncio.sleep(0.01)
+        return found
+
+
 # processes
 
 
@@ -288,7 +296,7 @@ def processes_of(marker: str) -> list[int]:
 
 async def until_no_process(marker: str) -> None:
     async with asyncio.timeout(LIMIT):
-        while processes_of(marker):
+        while processes_of(marker):  # noqa: ASYNC110  # nothing tells of it
             await asyncio.sleep(0.01)
 
 

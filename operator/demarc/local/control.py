@@ -81,8 +81,9 @@ class Control:
         kubelet: Kubelet,
         now: Callable[[], str],
         ids: Callable[[], str],
+        woken: asyncio.Event,
     ) -> None:
-        """Prepare; nothing is looked at."""
+        """Prepare; nothing is looked at. Whoever sets `woken` asks for a look."""
         self._settings = settings
         self._objects = objects
         self._store = store
@@ -90,7 +91,7 @@ class Control:
         self._kubelet = kubelet
         self._now = now
         self._ids = ids
-        self._woken = asyncio.Event()
+        self._woken = woken
 
     def wake(self, ref: Ref) -> None:
         """An object has changed."""

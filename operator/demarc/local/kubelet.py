@@ -9,7 +9,7 @@ RULES
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final, Protocol
@@ -20,7 +20,8 @@ from demarc.local import addresses, pod_status, pods
 from demarc.local.images import ImageTable
 from demarc.local.node_settings import ContainerRow, NodeSettings, PodRow
 from demarc.local.pod_events import PodEvents
-from demarc.local.pod_runner import Backoff, Credentials, PodFolders, PodRunner, PodSite
+from demarc.local.pod_runner import PodRunner
+from demarc.local.pod_site import Backoff, Credentials, PodFolders, PodSite, RunningPod
 from demarc.local.pod_status import Waiting, Where
 from demarc.local.pod_volumes import Claim, MissingSource, Sources, data_of, token_files
 from demarc.local.pods import PodPlan, Refusal, Role
@@ -71,8 +72,9 @@ class Kubelet:
         processes: Processes,
         now: Time,
         api_url: str,
+        freed: Callable[[], None],
     ) -> None:
-        """Prepare; nothing runs."""
+        """Prepare; nothing runs. `freed` hears when a pod has let go of what it held."""
         self.processes = processes
         self._settings = settings
         self._objects = objects
@@ -80,6 +82,7 @@ class Kubelet:
         self._state = state
         self._now = now
         self._api_url = api_url
+        self._freed = freed
         self._events = PodEvents(store)
         self._nodes = {node.name: node for node in settings.nodes}
         self._runners: dict[str, PodRunner] = {}  # by uid
@@ -105,47 +108,47 @@ class Kubelet:
         """RFC 3339 with seconds."""
         return self._now()
 
-    async def sources(self, runner: PodRunner) -> Sources:
+    async def sources(self, running: RunningPod) -> Sources:
         """What the pod reads from, as it is now.
 
         Raises:
             MissingSource: it wants a token, and its ServiceAccount is not there.
         """
-        namespace = str(runner.pod["metadata"]["namespace"])
+        namespace = str(running.pod["metadata"]["namespace"])
         data: dict[Kind, dict[str, Mapping[str, bytes]]] = {
             cluster.CONFIG_MAP: {},
             cluster.SECRET: {},
         }
-        for kind, name in pods.references(runner.plan):
+        for kind, name in pods.references(running.plan):
             found = self._objects.find(Ref(kind, namespace, name))
             if found is not None:
                 data[kind][name] = data_of(found)
         return Sources(
-            data[cluster.CONFIG_MAP], data[cluster.SECRET], await self._pod_tokens(runner)
+            data[cluster.CONFIG_MAP], data[cluster.SECRET], await self._pod_tokens(running)
         )
 
-    async def _pod_tokens(self, runner: PodRunner) -> Mapping[tuple[str, int], str]:
+    async def _pod_tokens(self, running: RunningPod) -> Mapping[tuple[str, int], str]:
         wanted = {
             (file.audience, file.seconds)
-            for volume in runner.plan.volumes
+            for volume in running.plan.volumes
             for file in token_files(volume)
         }
-        if runner.site.credentials:
-            wanted.add((runner.site.credentials.audience, runner.site.credentials.seconds))
-        return {key: await self._token(runner, *key) for key in sorted(wanted)}
+        if running.site.credentials:
+            wanted.add((running.site.credentials.audience, running.site.credentials.seconds))
+        return {key: await self._token(running, *key) for key in sorted(wanted)}
 
-    async def _token(self, runner: PodRunner, audience: str, seconds: int) -> str:
+    async def _token(self, running: RunningPod, audience: str, seconds: int) -> str:
         time = asyncio.get_running_loop().time()
-        uid = str(runner.pod["metadata"]["uid"])
+        uid = str(running.pod["metadata"]["uid"])
         known = self._tokens.get((uid, audience, seconds))
         if known is not None and time - known.issued < _FRESH_SHARE * seconds:
             return known.text
-        namespace = str(runner.pod["metadata"]["namespace"])
+        namespace = str(running.pod["metadata"]["namespace"])
         try:
-            await self._make_default_account(namespace, runner.plan.service_account)
+            await self._make_default_account(namespace, running.plan.service_account)
             text = await self._store.issue_token(
                 namespace,
-                runner.plan.service_account,
+                running.plan.service_account,
                 audience=audience or self._settings.issuer,
                 seconds=seconds,
             )
@@ -160,13 +163,13 @@ class Kubelet:
         if name == ref.name and self._objects.find(ref) is None:
             await self._store.apply(_manifest(ref), manager=MANAGER)
 
-    async def report(self, runner: PodRunner) -> None:
+    async def report(self, running: RunningPod) -> None:
         """Write the pod's status."""
-        before = self._objects.find(_pod_ref(runner.pod))
-        if before is None or before["metadata"]["uid"] != runner.pod["metadata"]["uid"]:
+        before = self._objects.find(_pod_ref(running.pod))
+        if before is None or before["metadata"]["uid"] != running.pod["metadata"]["uid"]:
             return  # it was removed, and its processes are ending
         status = pod_status.render(
-            runner.plan, runner.states, runner.site.where, before=before, now=self._now()
+            running.plan, running.states, running.site.where, before=before, now=self._now()
         )
         await self._write_status(before, status)
 
@@ -304,6 +307,7 @@ class Kubelet:
             del self._runners[uid]
             if not self._runners:
                 self._idle.set()
+            self._freed()
         self._tokens = {key: token for key, token in self._tokens.items() if key[0] != uid}
         pod = self._objects.find(_pod_ref(runner.pod))
         is_there = pod is not None and pod["metadata"]["uid"] == uid

@@ -15,150 +15,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import signal
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Protocol, assert_never
+from typing import Any, Final, assert_never
 
 from demarc.api.cluster import Manifest
-from demarc.local import images, launch, pod_volumes, probes, volumes
-from demarc.local.images import ImageTable
+from demarc.local import launch, pod_files, volumes
+from demarc.local.container_process import START_FAILED, ContainerProcess, Surroundings
+from demarc.local.health import Health, HealthPort
 from demarc.local.launch import Launch, Place
-from demarc.local.pod_status import ContainerState, Ended, Running, Waiting, Where
-from demarc.local.pod_volumes import (
-    Claim,
-    EmptyDir,
-    Files,
-    MissingSource,
-    Sources,
-    Volume,
-    token_files,
-)
-from demarc.local.pods import Container, Execute, Hook, HttpGet, Pause, PodPlan, Probe, Role
-from demarc.local.process import Command, Process, Processes, StartError
-from demarc.local.volumes import VolumeError
+from demarc.local.pod_site import Host, PodSite
+from demarc.local.pod_status import ContainerState, Ended, Running, Waiting
+from demarc.local.pod_volumes import MissingSource
+from demarc.local.pods import Container, PodPlan, Role
+from demarc.local.process import Command, StartError
 
-_START_FAILED: Final = 128  # what a kubelet reports for a program that cannot be started
-_LEAST_GRACE: Final = 2.0  # seconds that SIGTERM gets however long the hook took, as in the kubelet
-_RENEW_SHARE: Final = 0.8  # of a token's life, as in the kubelet
+_LEAST_GRACE: Final = 2.0  # seconds that a sidecar gets however long the main containers took
 _CREATING: Final = "ContainerCreating"
 _CRASHING: Final = "CrashLoopBackOff"
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """How long a container waits before it is started again; seconds.
-
-    The first restart is at once, then `first`, doubling to `longest`; a container that ran for
-    `reset` begins anew.
-    """
-
-    first: float = 1.0
-    longest: float = 30.0
-    reset: float = 60.0
-
-    def pause(self, crashes: int) -> float:
-        """The wait after this many crashes in a row."""
-        return 0.0 if crashes <= 1 else min(self.first * 2.0 ** (crashes - 2), self.longest)
-
-
-@dataclass(frozen=True, slots=True)
-class PodFolders:
-    """Where a pod lies on the disk.
-
-    Attributes:
-        home: the pod's own folder.
-        empty: its emptyDirs, on a short path: sockets lie there.
-        claims: claim name -> folder.
-        log: container name -> log file.
-    """
-
-    home: Path
-    empty: Path
-    claims: Mapping[str, Path]
-    log: Mapping[str, Path]
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """How a pod reaches the API as its ServiceAccount.
-
-    Attributes:
-        server: URL of the API.
-        audience: of the token.
-        seconds: how long a token is good; it is renewed well before.
-    """
-
-    server: str
-    audience: str
-    seconds: int = 3600
-
-
-@dataclass(frozen=True, slots=True)
-class PodSite:
-    """What the node decided for a pod.
-
-    Attributes:
-        folders: where it lies.
-        where: its addresses.
-        workload: name of what owns it.
-        added: container -> variables that win over all others.
-        credentials: of its ServiceAccount, if it gets them.
-    """
-
-    folders: PodFolders
-    where: Where
-    workload: str
-    added: Mapping[str, Mapping[str, str]]
-    credentials: Credentials | None
-
-
-class Host(Protocol):
-    """What a pod needs of its node."""
-
-    @property
-    def processes(self) -> Processes:
-        """Starts its processes."""
-        ...
-
-    @property
-    def table(self) -> ImageTable:
-        """The programs of this machine."""
-        ...
-
-    @property
-    def backoff(self) -> Backoff:
-        """How its containers are started again."""
-        ...
-
-    async def sources(self, runner: PodRunner) -> Sources:
-        """What the pod reads from, as it is now, with tokens that are good for a while."""
-        ...
-
-    async def report(self, runner: PodRunner) -> None:
-        """Write the pod's status."""
-        ...
-
-    async def event(
-        self, pod: Manifest, reason: str, message: str, *, warning: bool = False
-    ) -> None:
-        """Write what has happened to the pod."""
-        ...
-
-    def now(self) -> str:
-        """RFC 3339 with seconds."""
-        ...
-
-
-@dataclass(slots=True)
-class _Work:
-    """The process of a container, and whether it is being stopped."""
-
-    process: Process
-    launch: Launch
-    stopping: bool = False
 
 
 class PodRunner:
@@ -177,14 +52,14 @@ class PodRunner:
         self._ending = asyncio.Event()
         self._changed = asyncio.Event()
         self._moved = asyncio.Event()  # a container's state is another
-        self._work: dict[str, _Work] = {}
+        self._work: dict[str, ContainerProcess] = {}
         self._keeping: dict[str, asyncio.Task[None]] = {}
         self._renewing: asyncio.Task[None] | None = None
 
     @property
     def processes(self) -> Mapping[str, int]:
         """Container -> process id, of those that run."""
-        return {name: work.process.pid for name, work in self._work.items()}
+        return {name: work.pid for name, work in self._work.items()}
 
     @property
     def is_ending(self) -> bool:
@@ -279,42 +154,55 @@ class PodRunner:
         """From a start to an exit code."""
         name = container.name
         found = await self._launch(container)
+        log = self.site.folders.log[name]
+        command = Command(found.argv, found.environment, Path(found.folder), log)
         try:
-            process = await self._host.processes.start(
-                Command(
-                    found.argv, found.environment, Path(found.folder), self.site.folders.log[name]
-                )
-            )
+            process = await self._host.processes.start(command)
         except StartError as error:
             await self._tell("Failed", f"container {name}: {error}", warning=True)
-            await self._set(name, self.states[name].ended(_START_FAILED, self._host.now()))
-            return _START_FAILED
-        work = self._work[name] = _Work(process, found)
-        probing: asyncio.Task[None] | None = None
+            await self._set(name, self.states[name].ended(START_FAILED, self._host.now()))
+            return START_FAILED
+        work = self._work[name] = ContainerProcess(container, process, found, self._around())
+        watching: asyncio.Task[None] | None = None
         try:
             running = Running(process.pid, self._host.now())
             await self._set(name, replace(self.states[name], state=running))
             await self._tell("Started", f"Started container {name}")
-            probing = tasks.create_task(self._probe(container, work))
-            code = await process.wait()
+            watching = tasks.create_task(self._health(container, work).watch())
+            code = await work.wait()
         finally:
-            process.signal(signal.SIGKILL)  # nothing but a fault of ours comes here before its end
-            await process.wait()
+            await work.kill()  # it has ended, unless this task is being cancelled
             del self._work[name]
-            if probing is not None:
-                probing.cancel()
+            if watching is not None:
+                watching.cancel()
         await self._set(name, self.states[name].ended(code, self._host.now()))
         return code
+
+    def _around(self) -> Surroundings:
+        host = self._host
+        return Surroundings(self.site.where.address, host.processes, host.table, self._write_event)
+
+    def _health(self, container: Container, work: ContainerProcess) -> Health:
+        name = container.name
+
+        async def started(healthy: bool) -> None:  # noqa: FBT001  # the shape of the port
+            await self._set(name, replace(self.states[name], started=True, healthy=healthy))
+
+        async def healthy(good: bool) -> None:  # noqa: FBT001  # the shape of the port
+            await self._set(name, replace(self.states[name], healthy=good))
+
+        port = HealthPort(started, healthy, self._write_event)
+        return Health(container, work, self.site.where.address, self.plan.grace, port)
 
     async def _launch(self, container: Container) -> Launch:
         """Wait until the container can start."""
         folders = self.site.folders
         place = Place(
-            folders={volume.name: str(self._folder(volume)) for volume in self.plan.volumes},
+            folders={volume.name: str(folders.volume(volume)) for volume in self.plan.volumes},
             home=str(folders.home / container.name),
             workload=self.site.workload,
             added=self.site.added.get(container.name, {}),
-            kubeconfig=str(self._credentials / "kubeconfig") if self.site.credentials else "",
+            kubeconfig=str(folders.credentials / "kubeconfig") if self.site.credentials else "",
         )
         volumes.make_folder(folders.home / container.name)
         while True:
@@ -334,12 +222,7 @@ class PodRunner:
             sources = await self._host.sources(self)
         except MissingSource as missing:
             return launch.Waiting("CreateContainerConfigError", str(missing))
-        return launch.plan(container, self._pod(), sources, place, self._host.table)
-
-    def _pod(self) -> Manifest:
-        """The pod with the addresses that its environment may name."""
-        where = self.site.where
-        return {**self.pod, "status": {"podIP": where.address, "hostIP": where.host}}
+        return launch.plan(container, pod_files.located(self), sources, place, self._host.table)
 
     def _code(self, name: str) -> int:
         state = self.states[name].state
@@ -360,79 +243,8 @@ class PodRunner:
     async def _tell(self, reason: str, message: str, *, warning: bool = False) -> None:
         await self._host.event(self.pod, reason, message, warning=warning)
 
-    # probes
-
-    async def _probe(self, container: Container, work: _Work) -> None:
-        """Startup first; readiness and liveness once that has passed."""
-        if container.startup and not await self._has_started(container, container.startup, work):
-            return
-        healthy = container.readiness is None
-        await self._set(
-            container.name, replace(self.states[container.name], started=True, healthy=healthy)
-        )
-        async with asyncio.TaskGroup() as tasks:
-            if container.readiness:
-                tasks.create_task(self._watch_readiness(container, container.readiness, work))
-            if container.liveness:
-                tasks.create_task(self._watch_liveness(container, container.liveness, work))
-
-    async def _has_started(self, container: Container, probe: Probe, work: _Work) -> bool:
-        async with self._verdicts("Startup", container, probe, work) as verdicts:
-            async for good in verdicts:
-                if good:
-                    return True
-                await self._restart(container, "startup", probe)
-        return False
-
-    async def _watch_readiness(self, container: Container, probe: Probe, work: _Work) -> None:
-        async with self._verdicts("Readiness", container, probe, work) as verdicts:
-            async for good in verdicts:
-                state = self.states[container.name]
-                await self._set(container.name, replace(state, healthy=good))
-
-    async def _watch_liveness(self, container: Container, probe: Probe, work: _Work) -> None:
-        async with self._verdicts("Liveness", container, probe, work) as verdicts:
-            async for good in verdicts:
-                if not good:
-                    await self._restart(container, "liveness", probe)
-
-    def _verdicts(
-        self, kind: str, container: Container, probe: Probe, work: _Work
-    ) -> contextlib.aclosing[AsyncGenerator[bool]]:
-        async def failed(trouble: str) -> None:
-            if not work.stopping:
-                text = f"{kind} probe of container {container.name} failed: {trouble}"
-                await self._tell("Unhealthy", text, warning=True)
-
-        async def run(argv: tuple[str, ...], seconds: float) -> int:
-            return await self._execute(container, argv, work, seconds)
-
-        return contextlib.aclosing(
-            probes.verdicts(probe, address=self.site.where.address, run=run, failed=failed)
-        )
-
-    async def _restart(self, container: Container, kind: str, probe: Probe) -> None:
-        text = f"Container {container.name} failed its {kind} probe and is restarted"
-        await self._tell("Killing", text)
-        grace = self.plan.grace if probe.grace is None else probe.grace
-        await self._stop(container, grace)
-
-    async def _execute(
-        self, container: Container, argv: tuple[str, ...], work: _Work, seconds: float
-    ) -> int:
-        """Run a program beside the container's own; `TimeoutError` after the seconds."""
-        words = images.inside(self._host.table, image=container.image, argv=argv)
-        started = work.launch
-        command = Command(words, started.environment, Path(started.folder), main=False)
-        try:
-            process = await self._host.processes.start(command)
-        except StartError:
-            return _START_FAILED
-        try:
-            async with asyncio.timeout(seconds):
-                return await process.wait()
-        finally:
-            process.signal(signal.SIGKILL)
+    async def _write_event(self, reason: str, message: str, warning: bool) -> None:  # noqa: FBT001  # the shape of the port
+        await self._tell(reason, message, warning=warning)
 
     # the end
 
@@ -442,85 +254,28 @@ class PodRunner:
         deadline = loop.time() + self.plan.grace
         async with asyncio.TaskGroup() as tasks:
             for container in self.plan.containers:
-                if container.role is not Role.SIDECAR:
-                    tasks.create_task(self._stop(container, self.plan.grace))
+                work = self._work.get(container.name)
+                if container.role is not Role.SIDECAR and work is not None:
+                    tasks.create_task(work.stop(self.plan.grace))
         await self._stop_sidecars(max(deadline - loop.time(), min(_LEAST_GRACE, self.plan.grace)))
 
     async def _stop_sidecars(self, grace: float) -> None:
         for container in reversed(self.plan.containers):
             if container.role is Role.SIDECAR:
                 task = self._keeping.get(container.name)
-                if container.name in self._work:
-                    await self._stop(container, grace)
+                work = self._work.get(container.name)
+                if work is not None:
+                    await work.stop(grace)
                 if task is not None:
                     task.cancel()
 
-    async def _stop(self, container: Container, grace: float) -> None:
-        """End the container's process: hook, SIGTERM, and SIGKILL after the grace period."""
-        work = self._work.get(container.name)
-        if work is None:
-            return
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + grace
-        if not work.stopping and grace:
-            work.stopping = True
-            if container.pre_stop:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout_at(deadline):
-                        await self._run_hook(container, container.pre_stop, work)
-            await self._tell("Killing", f"Stopping container {container.name}")
-            work.process.signal(signal.SIGTERM)
-            deadline = max(deadline, loop.time() + min(_LEAST_GRACE, grace))
-        try:
-            async with asyncio.timeout_at(deadline):
-                await work.process.wait()
-        except TimeoutError:
-            work.process.signal(signal.SIGKILL)
-            await work.process.wait()
-
-    async def _run_hook(self, container: Container, hook: Hook, work: _Work) -> None:
-        match hook:
-            case Pause(seconds):
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(seconds):
-                        await work.process.wait()
-            case Execute(argv):
-                code = await self._execute(container, argv, work, self.plan.grace)
-                if code:
-                    text = f"preStop of container {container.name} failed: exit code {code}"
-                    await self._tell("FailedPreStopHook", text, warning=True)
-            case HttpGet():
-                trouble = await probes.attempt(
-                    hook, address=self.site.where.address, seconds=self.plan.grace, run=_no_program
-                )
-                if trouble:
-                    text = f"preStop of container {container.name} failed: {trouble}"
-                    await self._tell("FailedPreStopHook", text, warning=True)
-            case _:
-                assert_never(hook)
-
     # volumes
-
-    @property
-    def _credentials(self) -> Path:
-        return self.site.folders.home / "credentials"
-
-    def _folder(self, volume: Volume) -> Path:
-        match volume:
-            case EmptyDir(name):
-                return self.site.folders.empty / name
-            case Claim(_, claim):
-                return self.site.folders.claims[claim]
-            case Files(name):
-                return self.site.folders.home / "volumes" / name
-            case _:
-                assert_never(volume)
 
     async def _make_volumes(self) -> None:
         """Step 1."""
         while True:
             changed = self._changed
-            trouble = await self._write_volumes()
+            trouble = await pod_files.write(self, self._host)
             if not trouble:
                 return
             for name, state in self.states.items():
@@ -530,69 +285,15 @@ class PodRunner:
 
     async def _renew(self) -> None:
         """Keep files like the objects that they come from, and tokens fresh."""
-        lives = [file.seconds for item in self.plan.volumes for file in token_files(item)]
-        if self.site.credentials:
-            lives.append(self.site.credentials.seconds)
+        life = pod_files.renewal_seconds(self)
         while True:
             changed = self._changed
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_RENEW_SHARE * min(lives) if lives else None):
+                async with asyncio.timeout(life):
                     await changed.wait()
-            trouble = await self._write_volumes()
+            trouble = await pod_files.write(self, self._host)
             if trouble:
                 await self._tell("FailedMount", trouble, warning=True)
-
-    async def _write_volumes(self) -> str:
-        """Write what has changed; why it cannot be written, or empty."""
-        try:
-            sources = await self._host.sources(self)
-            for volume in self.plan.volumes:
-                if isinstance(volume, Files):
-                    content = pod_volumes.content(volume, self._pod(), sources)
-                    volumes.write_files(self._folder(volume), content)
-                elif isinstance(volume, EmptyDir):
-                    volumes.make_folder(self._folder(volume))
-                elif not self._folder(volume).is_dir():
-                    return f"claim `{volume.claim}`: `{self._folder(volume)}` is no folder"
-            self._make_sub_paths()
-            self._write_credentials(sources)
-        except (MissingSource, VolumeError) as error:
-            return str(error)
-        except OSError as error:
-            return f"a volume cannot be written: {error.strerror}"
-        return ""
-
-    def _make_sub_paths(self) -> None:
-        by_name = {volume.name: volume for volume in self.plan.volumes}
-        for container in self.plan.containers:
-            for mount in container.mounts:
-                volume = by_name[mount.volume]
-                if mount.sub_path and not isinstance(volume, Files):
-                    volumes.make_sub_path(self._folder(volume), mount.sub_path)
-
-    def _write_credentials(self, sources: Sources) -> None:
-        credentials = self.site.credentials
-        if credentials is None:
-            return
-        volumes.make_folder(self._credentials)
-        token = sources.tokens[credentials.audience, credentials.seconds]
-        volumes.write_file(self._credentials / "token", token.encode())
-        text = kubeconfig(credentials.server, str(self.pod["metadata"]["namespace"]))
-        volumes.write_file(self._credentials / "kubeconfig", text.encode())
-
-
-def kubeconfig(server: str, namespace: str) -> str:
-    """A kubeconfig whose token lies in the file `token` beside it."""
-    context = {"cluster": "local", "user": "local", "namespace": namespace}
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "local",
-        "clusters": [{"name": "local", "cluster": {"server": server}}],
-        "contexts": [{"name": "local", "context": context}],
-        "users": [{"name": "local", "user": {"tokenFile": "token"}}],
-    }
-    return json.dumps(document, indent=2) + "\n"  # JSON is YAML
 
 
 def _restarts(pod: Manifest, container: str) -> int:
@@ -603,7 +304,3 @@ def _restarts(pod: Manifest, container: str) -> int:
         *(status.get("containerStatuses") or ()),
     ]
     return next((int(row["restartCount"]) for row in rows if row["name"] == container), 0)
-
-
-async def _no_program(_argv: tuple[str, ...], _seconds: float) -> int:
-    raise AssertionError("a hook that asks over HTTP starts no program")

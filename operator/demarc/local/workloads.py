@@ -1,8 +1,8 @@
 """Which pods should a Deployment or StatefulSet have, and what does its status say?
 
 Pure: the workload and its pods in, the next step out. A step only goes as far as its own rules
-allow now; the next change brings the next step, and a workload that is as it should be gets an empty
-one.
+allow now; the next change brings the next step, and a workload that is as it should be gets an
+empty one.
 
 RULES
 - RollingUpdate never has more than `replicas + maxSurge` pods and never takes away a ready pod

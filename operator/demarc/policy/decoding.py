@@ -38,8 +38,9 @@ _ALPHABET = bytes.maketrans(b"-_", b"+/")
 _BASE64_ONLY = frozenset(b"\\:,;")
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
 _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\n\r"
-_READABLE = 0.85
-"""Share of printable bytes above which a decoded token is text with noise at its ends."""
+_CONTROLS = bytes({*range(0x20), 0x7F} - {*b"\t\n\r"})
+_MOST_NOISE = 0.15
+"""Share of unprintable bytes up to which a decoded token is text with noise at its ends."""
 
 
 def tokens(data: bytes) -> Iterator[bytes]:
@@ -71,8 +72,10 @@ def decode_token(token: bytes) -> Iterator[str]:
 
 def _readable(data: bytes) -> Iterator[str]:
     data = data.replace(b"\0", b"")  # UTF-16 of ASCII
-    noise = len(data.translate(None, _PRINTABLE))
-    if noise <= len(data) * (1 - _READABLE):
+    most_noise = len(data) * _MOST_NOISE
+    if len(data) - len(data.translate(None, _CONTROLS)) > most_noise:
+        return
+    if len(data.translate(None, _PRINTABLE)) <= most_noise:
         yield data.decode("utf-8", "ignore")
         return
     try:

@@ -80,15 +80,8 @@ class Detectors:
     signs: Any = field(repr=False)
 
 
-_SIGNS = (
-    ("plain", digits.CHAINS["plain"]),
-    ("numerals", digits.CHAINS["numerals"]),
-    ("letters", digits.CHAINS["letters"]),
-    ("disguised", folding.disguised_class()),
-    ("token", f"{decoding.BASE64}|{decoding.HEX}"),
-    ("escape", decoding.ESCAPE),
-)
-"""What a text can have that calls for another view, and the pattern that tells."""
+_SIGNS = (*digits.CHAINS, "disguised", "token", "escape")
+"""What a text can have that calls for another view; see `_sign_patterns`."""
 
 
 class _ExhaustedError(Exception):
@@ -120,7 +113,7 @@ def load_packs(texts: Mapping[str, str]) -> Detectors:
         ),
         text_set=_set(re2.Set.SearchSet, (rule.rule.pattern for rule in text_rules)),
         number_set=_set(re2.Set.FullMatchSet, (rule.rule.pattern for rule in number_rules)),
-        signs=_set(re2.Set.SearchSet, (pattern for _, pattern in _SIGNS)),
+        signs=_set(re2.Set.SearchSet, _sign_patterns()),
     )
 
 
@@ -131,6 +124,16 @@ def _compile(pack: Pack, rule: Rule) -> _Compiled:
         rule,
         packs.compile_pattern(rule.pattern),
         None if context is None else packs.compile_pattern(packs.words_pattern(context.words)),
+    )
+
+
+def _sign_patterns() -> tuple[str, ...]:
+    """The patterns that tell, in the order of `_SIGNS`."""
+    return (
+        *digits.CHAINS.values(),
+        folding.disguised_class(),
+        f"{decoding.BASE64}|{decoding.HEX}",
+        decoding.ESCAPE,
     )
 
 
@@ -217,7 +220,7 @@ class _Scanner:
         if detectors.text_set is not None:
             for index in detectors.text_set.Match(data) or ():
                 self._text_rule(detectors.text_rules[index], data)
-        signs = {_SIGNS[index][0] for index in detectors.signs.Match(data) or ()}
+        signs = {_SIGNS[index] for index in detectors.signs.Match(data) or ()}
         for alphabet in signs & digits.CHAINS.keys():
             for chain in digits.chains(data, alphabet):
                 self._chain(chain, data)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import groupby
 
 KEPT_CONTROLS = "\t\n\r\x1f"
@@ -114,6 +114,7 @@ def _selected(selector: str) -> int:
     return point - 0xFE00 if point <= _LAST_LOW_SELECTOR else point - 0xE0100 + 16
 
 
+@cache
 def disguised_class() -> str:
     """The RE2 class of characters that `fold` removes or turns into something with ASCII letters.
 
@@ -123,8 +124,8 @@ def disguised_class() -> str:
     return f"[{ranges}{_BEYOND_IDEOGRAPHS}]"
 
 
-_SCANNED = (range(0x20), range(0x7F, 0x20000))
-"""Where the characters stand that fold, between other ones."""
+_SCANNED = (range(0x20), range(0x7F, 0x40000))
+"""Where characters that fold stand among others."""
 _BEYOND_IDEOGRAPHS = "\\x{40000}-\\x{10ffff}"
 """Tags, selectors, private and unassigned planes: none of it is seen."""
 

@@ -140,7 +140,9 @@ def read(name: str, text: str) -> Pack:
                 "and with no other"
             )
         if rule.level == 1 and not rule.categories:
-            raise PackError(f"pack `{name}`: {rule.name}: raises nothing: give a level or a category")
+            raise PackError(
+                f"pack `{name}`: {rule.name}: raises nothing: give a level or a category"
+            )
         _check_pattern(name, rule)
     return pack
 

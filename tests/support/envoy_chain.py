@@ -135,20 +135,12 @@ class Gateway:
 
     async def settled(self) -> None:
         """Wait until Envoy has in use what was written last."""
-        want = {
-            kind: translation.version(self.files[name])
-            for kind, name in (("clusters", "cds.json"), ("routes", "rds.json"))
-        }
-        names = {item["name"] for item in json.loads(self.files["cds.json"])["resources"]}
+        want = [translation.version(self.files[f"{name}.json"]) for name in ("cds", "lds", "rds")]
         async with self.admin as admin:
 
             async def same() -> bool:
                 found = await admin.applied()
-                return (
-                    set(found.clusters) - {"agent"} == names
-                    and set(found.routes.values()) == {want["routes"]}
-                    and (not names or want["clusters"] in found.clusters.values())
-                )
+                return want == [found.cds, found.lds, found.rds]
 
             await until(same)
 
@@ -290,7 +282,7 @@ async def _ready(gateway: Gateway) -> None:
             process = gateway.process.process
             assert process is not None
             assert process.returncode is None, gateway.process.messages
-            return await admin.ready() and bool((await admin.applied()).listeners)
+            return await admin.ready() and bool((await admin.applied()).lds)
 
         try:
             await until(serving)

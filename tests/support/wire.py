@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 Headers = tuple[tuple[str, str], ...]
@@ -107,8 +107,8 @@ def answer(
     )
 
 
-Handler = Callable[[Message], Awaitable[bytes | None]]
-"""Answers a request; None closes the connection without an answer."""
+Handler = Callable[[Message], Awaitable[bytes | AsyncIterator[bytes] | None]]
+"""Answers a request, at once or in parts; None closes the connection without an answer."""
 
 
 @dataclass
@@ -147,9 +147,14 @@ class Server:
                 reply = await self.handler(message)
                 if reply is None:
                     break
-                writer.write(reply)
-                await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
+                if isinstance(reply, bytes):
+                    writer.write(reply)
+                    await writer.drain()
+                    continue
+                async for part in reply:
+                    writer.write(part)
+                    await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             self._open.discard(writer)

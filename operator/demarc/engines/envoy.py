@@ -44,18 +44,21 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What Envoy has in use; versions are those of the discovery files.
+    """What Envoy has in use.
+
+    A resource that did not change keeps the version of the file that brought it, so a file is in
+    use when its own version is, and an endpoint may be named when its cluster is listed.
 
     Attributes:
-        clusters: name -> version, warmed and in use.
-        listeners: name -> version, in use.
-        routes: name -> version.
+        cds, lds, rds: versions of the discovery files that were taken in whole; empty: none was.
+        clusters: names of the clusters that take requests; those that still warm up are left out.
         errors: name -> message of a resource whose newest form was rejected.
     """
 
-    clusters: Mapping[str, str]
-    listeners: Mapping[str, str]
-    routes: Mapping[str, str]
+    cds: str
+    lds: str
+    rds: str
+    clusters: frozenset[str]
     errors: Mapping[str, str]
 
 
@@ -179,34 +182,34 @@ def hosts(answer: Mapping[str, Any]) -> Mapping[str, tuple[Host, ...]]:
 
 
 def applied(dump: Mapping[str, Any]) -> Applied:
-    """Which resources are in use, from `/config_dump`.
+    """What is in use, from `/config_dump`.
 
     Raises:
         EnvoyError: the dump has another form.
     """
-    clusters: dict[str, str] = {}
-    listeners: dict[str, str] = {}
-    routes: dict[str, str] = {}
     errors: dict[str, str] = {}
     try:
-        for part in dump.get("configs", ()):
-            for item in part.get("dynamic_active_clusters", ()):
-                clusters[item["cluster"]["name"]] = item.get("version_info", "")
-            for item in part.get("dynamic_listeners", ()):
-                if "active_state" in item:
-                    listeners[item["name"]] = item["active_state"].get("version_info", "")
-                _note(errors, item, item.get("name", "listener"))
-            for item in part.get("dynamic_route_configs", ()):
-                name = item.get("route_config", {}).get("name", "routes")
-                if "version_info" in item:
-                    routes[name] = item["version_info"]
-                _note(errors, item, name)
-            for kind in ("dynamic_active_clusters", "dynamic_warming_clusters"):
-                for item in part.get(kind, ()):
-                    _note(errors, item, item.get("cluster", {}).get("name", "cluster"))
+        parts = {str(part["@type"]).rpartition(".")[2]: part for part in dump.get("configs", ())}
+        clusters = parts.get("ClustersConfigDump", {})
+        listeners = parts.get("ListenersConfigDump", {})
+        routes = parts.get("RoutesConfigDump", {}).get("dynamic_route_configs", ())
+        active = clusters.get("dynamic_active_clusters", ())
+        for item in (*active, *clusters.get("dynamic_warming_clusters", ())):
+            _note(errors, item, item.get("cluster", {}).get("name", "cluster"))
+        for item in listeners.get("dynamic_listeners", ()):
+            _note(errors, item, item.get("name", "listener"))
+        for item in routes:
+            _note(errors, item, item.get("route_config", {}).get("name", "routes"))
+        serving = any("active_state" in item for item in listeners.get("dynamic_listeners", ()))
+        return Applied(
+            cds=str(clusters.get("version_info", "")),
+            lds=str(listeners.get("version_info", "")) if serving else "",
+            rds=str(routes[0].get("version_info", "")) if routes else "",
+            clusters=frozenset(str(item["cluster"]["name"]) for item in active),
+            errors=errors,
+        )
     except (AttributeError, KeyError, TypeError) as error:
         raise EnvoyError("envoy's configuration dump has an unknown form") from error
-    return Applied(clusters, listeners, routes, errors)
 
 
 def _note(errors: dict[str, str], item: Mapping[str, Any], name: str) -> None:

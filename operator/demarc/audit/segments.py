@@ -51,7 +51,7 @@ def frame(payload: bytes) -> bytes:
     if not 0 < len(payload) <= MAX_RECORD:
         raise ValueError(f"a record has 1 to {MAX_RECORD} bytes, not {len(payload)}")
     length = len(payload).to_bytes(4, "big")
-    return length + google_crc32c.value(length + payload).to_bytes(4, "big") + payload
+    return length + _crc(length + payload).to_bytes(4, "big") + payload
 
 
 def read(data: bytes) -> Iterator[Frame | Damage]:
@@ -72,7 +72,7 @@ def read(data: bytes) -> Iterator[Frame | Damage]:
             yield Damage(start, torn=True, what="the file ends inside a record")
             return
         payload = data[start + HEAD : end]
-        crc = google_crc32c.value(data[start : start + 4] + payload)
+        crc = _crc(data[start : start + 4] + payload)
         if crc != int.from_bytes(data[start + 4 : start + HEAD], "big"):
             yield Damage(start, torn=end == size, what="the CRC of a record does not fit")
             return
@@ -91,3 +91,7 @@ def number(file: str) -> int | None:
     if len(digits) != 10 or not digits.isascii() or not digits.isdigit():
         return None
     return int(digits) if file == name(int(digits)) else None
+
+
+def _crc(data: bytes) -> int:
+    return int(google_crc32c.value(data))

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -114,7 +115,7 @@ class RecordLog:
         return len(self._waiting)
 
     def start(self) -> None:
-        """Start the thread of the running loop. The first batch opens the log, as after a failure."""
+        """Start the thread. The first batch opens the log, as it does after a failure."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="records", daemon=True)
         self._thread.start()
@@ -204,7 +205,7 @@ class RecordLog:
         self._place = self._write([(beginning, self._now())], _Place(number, 0, head))
 
     def _repair(self) -> None:
-        """Bring the log into the state of its last acknowledged record, at start and after errors."""
+        """Go back to the last acknowledged record, at start and after errors."""
         names = [name for name in self._disk.names() if segments.number(name) is not None]
         if not names:
             if self._place.number:
@@ -247,10 +248,9 @@ class RecordLog:
     def _close_file(self) -> None:
         if self._file is None:
             return
-        try:
+        # What counts was synced; what was not is cut off by the repair.
+        with suppress(OSError):
             self._file.close()
-        except OSError:
-            pass  # what counts was synced; what was not is cut off by the repair
         self._file = None
 
 
@@ -305,18 +305,42 @@ def find(folder: Path, decision_id: str) -> tuple[Record, ...]:
     """
     wanted = f'"id":"{decision_id}"'.encode()
     found: list[Record] = []
-    for path in sorted(folder.iterdir()):
-        if segments.number(path.name) is None:
-            continue
-        data = path.read_bytes()
-        if wanted not in data:
-            continue
-        for item in segments.read(data):
-            if isinstance(item, Frame) and wanted in item.payload:
-                try:
-                    entry = record.decode(item.payload)
-                except RecordError:
-                    continue
-                if isinstance(entry.decision, Decision) and entry.decision.id == decision_id:
-                    found.append(entry)
+    for _, data in stored(folder):
+        if wanted in data:
+            found += [item for item in _decoded(data, wanted) if _id_of(item) == decision_id]
     return tuple(found)
+
+
+def find_all(folder: Path, decision_ids: frozenset[str]) -> dict[str, Record]:
+    """The newest record of each of these decisions that has one; newest segments first.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    missing, found = set(decision_ids), dict[str, Record]()
+    for name in reversed([path.name for path in sorted(folder.iterdir())]):
+        if not missing:
+            break
+        if segments.number(name) is None:
+            continue
+        here = {
+            _id_of(item): item for item in _decoded((folder / name).read_bytes(), b'"decision":')
+        }
+        for key in missing & here.keys():
+            found[key] = here[key]
+        missing -= here.keys()
+    return found
+
+
+def _decoded(data: bytes, holding: bytes) -> Iterator[Record]:
+    """The records of a segment whose bytes hold something."""
+    for item in segments.read(data):
+        if isinstance(item, Frame) and holding in item.payload:
+            try:
+                yield record.decode(item.payload)
+            except RecordError:
+                continue
+
+
+def _id_of(entry: Record) -> str:
+    return entry.decision.id if isinstance(entry.decision, Decision) else ""

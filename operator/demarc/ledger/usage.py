@@ -77,7 +77,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """What became of a batch: rows that are new, known already, and in conflict with a known one."""
+    """What became of a batch: new rows, known ones, and those that contradict a known one."""
 
     added: int
     repeated: int

@@ -1,0 +1,72 @@
+"""What do objects of the cluster say now? One kind, listed and then watched, for ever.
+
+Rules:
+    The caller gets the whole state at each change, never a difference, so a missed change is
+    mended by the next list.
+    Every failure is followed by a new list after a pause; until then the last state stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from demarc.api.cluster import Change, Cluster, ClusterError, GoneError, Kind, Manifest
+from demarc.gateway.counting import Metrics
+
+State = Mapping[tuple[str, str], Manifest]
+"""(namespace, name) -> object."""
+
+log = structlog.get_logger()
+
+
+async def follow(
+    cluster: Cluster,
+    kind: Kind,
+    changed: Callable[[State], None],
+    *,
+    namespace: str = "",
+    retry: float,
+    metrics: Metrics,
+) -> None:
+    """Tell the state at its first list and after each change; runs until it is cancelled.
+
+    Args:
+        cluster: where.
+        kind: of which objects.
+        changed: gets the state; it must not raise.
+        namespace: empty: all.
+        retry: seconds after a failure.
+        metrics: counts failures.
+    """
+    while True:
+        try:
+            await _follow(cluster, kind, changed, namespace)
+        except GoneError:
+            continue
+        except ClusterError as error:
+            metrics.count("demarc_watch_errors_total", kind=kind.name)
+            log.warning("watch_failed", kind=kind.name, error=str(error))
+        await asyncio.sleep(retry)
+
+
+async def _follow(
+    cluster: Cluster, kind: Kind, changed: Callable[[State], None], namespace: str
+) -> None:
+    """One list and the watch after it, until the server closes it."""
+    listing = await cluster.list(kind, namespace=namespace)
+    state = {_key(item): item for item in listing.items}
+    changed(dict(state))
+    async for event in cluster.watch(kind, since=listing.resource_version, namespace=namespace):
+        if event.change is Change.DELETED:
+            state.pop(_key(event.object), None)
+        else:
+            state[_key(event.object)] = event.object
+        changed(dict(state))
+
+
+def _key(manifest: Manifest) -> tuple[str, str]:
+    metadata = manifest.get("metadata") or {}
+    return (str(metadata.get("namespace", "")), str(metadata.get("name", "")))

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import yaml
 
+from demarc.api import manifests
 from demarc.api.problem import Problem
 from demarc.app import clock, folder, offline, packs
 from demarc.app.folder import Folder, FolderError
@@ -99,7 +100,9 @@ def render(path: Path, cluster: str | None) -> None:
         name = item.cluster if item.cluster != HOME else "home"
         if cluster is None or cluster == name:
             click.echo(f"---\n# cluster: {name}")
-            click.echo(yaml.safe_dump(item.manifest, sort_keys=False, width=100), nl=False)
+            click.echo(
+                yaml.safe_dump(manifests.plain(item.manifest), sort_keys=False, width=100), nl=False
+            )
 
 
 def read_folder(path: Path) -> Folder:

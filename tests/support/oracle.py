@@ -47,7 +47,8 @@ def judged(
     """For every endpoint of the model's targets the first layer that removes it, or None."""
     kinds_of_rows = ("floors", "registrations", "clearances", "rules")
     rows = {kind: list(_rows(manifests, kind)) for kind in kinds_of_rows}
-    policies = [p["spec"] for p in _of(manifests, "RoutingPolicy") if p["metadata"]["namespace"] == ask.tenant
+    policies = [p["spec"] for p in _of(manifests, "RoutingPolicy")
+                if p["metadata"]["namespace"] == ask.tenant
                 and any(c["app"] == ask.app for c in p["spec"]["clients"])]
     if len(policies) != 1:
         return {}
@@ -107,11 +108,10 @@ def judged(
         return None if able and ask.tokens <= offers["contextTokens"] else "E4"
 
     sites = {s["metadata"]["name"]: s for s in _of(manifests, "Site")}
-    return {
-        f"{d['metadata']['namespace']}/{d['metadata']['name']}@{p['site']}": why(d, sites[p["site"]])
-        for d in _of(manifests, "ModelDeployment") for p in d["spec"]["placements"]
-        if p["site"] in sites and (d["metadata"]["namespace"], d["metadata"]["name"]) in targets
-    }
+    placed = [(d, d["metadata"], p["site"]) for d in _of(manifests, "ModelDeployment")
+              for p in d["spec"]["placements"] if p["site"] in sites]
+    return {f"{meta['namespace']}/{meta['name']}@{site}": why(d, sites[site])
+            for d, meta, site in placed if (meta["namespace"], meta["name"]) in targets}
 
 
 def _of(manifests: list[Mapping[str, Any]], kind: str) -> Iterator[Mapping[str, Any]]:

@@ -36,8 +36,13 @@ def reached_in(world: World, asked: Asked, now: datetime = NOW) -> set[str]:
     return reached(strategies.request_of(*asked), world.epoch(), now)
 
 
-@given(strategies.worlds(), strategies.asks(), strategies.times(), st.booleans())
-def test_agrees_with_the_oracle(world: World, asked: Asked, now: datetime, public: bool) -> None:
+@given(
+    world=strategies.worlds(),
+    asked=strategies.asks(),
+    now=strategies.times(),
+    public=st.booleans(),
+)
+def test_agrees_with_the_oracle(world: World, asked: Asked, now: datetime, *, public: bool) -> None:
     """The masks, the written rows and a second reading of the design differ somewhere."""
     caller, ask = asked
     decided = permission.permit(strategies.request_of(caller, ask), world.epoch(public=public), now)
@@ -285,12 +290,13 @@ def test_removals_are_read_like_a_tuple() -> None:
 
     assert "models/glm-4-flash@cloud-sg" == removals[0].endpoint
     assert removals == tuple(removals) == removals[0:1]
-    assert removals != () and removals != "text"
+    assert removals != ()
+    assert removals != "text"
     assert hash(removals) == hash(tuple(removals))
 
 
 @pytest.mark.parametrize(
-    ("asks", "want_reason"),
+    "asks, want_reason",
     [
         (builders.needs(Capability.TOOLS), DenyReason.UNSUPPORTED_CAPABILITY),
         (builders.needs(prompt_tokens=10**9), DenyReason.CONTEXT_LENGTH_EXCEEDED),

@@ -10,6 +10,7 @@ import signal
 import stat
 import sys
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -435,7 +436,7 @@ async def test_gpus_are_counted_and_a_waiting_pod_takes_the_freed_one(tmp_path: 
 
         message = await pods.until(node, POD, unschedulable)
 
-        assert pod["status"]["podIP"].startswith("127.63.2.")
+        assert IPv4Address(pod["status"]["podIP"]) in IPv4Network(pods.GPU_BLOCK)
         assert (
             "0/2 nodes are available: 1 Insufficient nvidia.com/gpu,"
             " 1 node(s) didn't match Pod's node affinity/selector." == message
@@ -656,15 +657,16 @@ async def test_a_second_node_is_refused_the_folder_and_the_block(tmp_path: Path)
         with pytest.raises(StateError, match="is in use by another node"):
             async with local_node(tmp_path / "one"):
                 raise AssertionError
-        with pytest.raises(StateError, match=r"`127\.63\.1\.0/24` is in use by another node"):
+        with pytest.raises(StateError, match=f"`{pods.BLOCK}` is in use by another node"):
             async with local_node(tmp_path / "two"):
                 raise AssertionError
 
 
 async def test_a_foreign_listener_in_the_block_is_named(tmp_path: Path) -> None:
-    server = await asyncio.start_server(lambda _r, _w: None, "127.63.1.77", 8443)
+    address = str(IPv4Network(pods.GPU_BLOCK)[77])
+    server = await asyncio.start_server(lambda _reader, _writer: None, address, 8443)
     try:
-        with pytest.raises(StateError, match=r"127\.63\.1\.77:8443"):
+        with pytest.raises(StateError, match=f"{address}:8443"):
             async with local_node(tmp_path):
                 raise AssertionError
     finally:

@@ -39,8 +39,10 @@ IMAGE = "registry.test/python:1"
 SERVER = Path(__file__).with_name("pod_program.py")
 PYTHON = (sys.executable, "-S", "-E")
 TABLE = ImageTable((Image("*/python:*", {"python": PYTHON, "server": (*PYTHON, str(SERVER))}),))
-BLOCK = "127.63.1.0/24"
-GPU_BLOCK = "127.63.2.0/24"
+_SHARE = os.getpid() % 127 * 2
+BLOCK = f"127.63.{_SHARE}.0/24"
+GPU_BLOCK = f"127.63.{_SHARE + 1}.0/24"
+"""Two test runs at once have different blocks."""
 SYSTEM = NodeDescription("system", BLOCK)
 GPUS = NodeDescription(
     "h100-0",

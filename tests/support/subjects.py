@@ -19,6 +19,7 @@ from demarc.kube.connection import Connection
 from demarc.kube.kube_cluster import KubeCluster
 from demarc.local.api import Access, ReadApi
 from support import cluster as clusters
+from support import pods
 from support.apiserver import ApiServer
 from support.cluster import MemoryCluster
 
@@ -74,8 +75,17 @@ async def kube(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
         yield Subject(cluster, await new_namespace(cluster), server.forget_history)
 
 
+@asynccontextmanager
+async def local(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    """One machine whose pods wait: no image of the suite has a program there."""
+    async with pods.local_node(request.getfixturevalue("tmp_path")) as node:
+        store = node._now_open.store
+        yield Subject(node, await new_namespace(node), lambda: store.load(()))
+
+
 SUBJECTS = (
     pytest.param(memory, id="memory"),
+    pytest.param(local, id="local"),
     pytest.param(served, id="served"),
     pytest.param(kube, id="kube", marks=(pytest.mark.cluster, pytest.mark.timeout(_SECONDS))),
 )

@@ -16,6 +16,7 @@ from demarc.api.cluster import (
     SITE,
     Cluster,
     ConflictError,
+    InvalidError,
     Kind,
     Ref,
 )
@@ -249,6 +250,67 @@ async def test_our_kinds_keep_spec_and_status_apart(subject: Subject, kind: Kind
     assert 1 == reported["metadata"]["generation"]
     assert [condition] == reported["status"]["conditions"]
     assert manifest["spec"] == reported["spec"]
+
+
+def _broken_sites(namespace: str) -> dict[str, dict[str, Any]]:
+    site = _own(namespace)[SITE]
+    spec = site["spec"]
+    law = spec["jurisdictions"]
+
+    def changed(**fields: Any) -> dict[str, Any]:
+        return {**site, "spec": {**spec, **fields}}
+
+    def ruled(processing: Any) -> dict[str, Any]:
+        return changed(jurisdictions={**law, "processing": processing})
+
+    return {
+        "a field that is missing": {
+            **site,
+            "spec": {k: spec[k] for k in ("connection", "network")},
+        },
+        "a field that nobody knows": changed(scope="Private"),
+        "a value that is not offered": changed(connection={"type": "OutOfCluster"}),
+        "a list that is empty": ruled([]),
+        "a list that is a string": ruled("CN"),
+        "a list that is too long": ruled([f"{a}{b}" for a in "ABCDEFGHI" for b in "ABCDEFGHI"]),
+        "a string that is too long": changed(network={"cidrs": ["10.244.0.0/16" + "0" * 20]}),
+        "a string that does not match": changed(network={"cidrs": ["10.244.0.0"]}),
+        "a string that is a number": ruled([156]),
+        "a value twice in a set": ruled(["CN", "CN"]),
+        "no spec": {name: site[name] for name in ("apiVersion", "kind", "metadata")},
+    }
+
+
+@pytest.mark.parametrize("case", _broken_sites("names-only"))
+async def test_what_does_not_fit_its_crd_is_refused(subject: Subject, case: str) -> None:
+    with pytest.raises(InvalidError):
+        await subject.cluster.apply(_broken_sites(subject.namespace)[case], manager="platform")
+
+
+async def test_a_row_twice_in_a_policy_is_refused(subject: Subject) -> None:
+    manifest = _own(subject.namespace)[DATA_RESIDENCY]
+    manifest["spec"]["floors"] *= 2
+
+    with pytest.raises(InvalidError):
+        await subject.cluster.apply(manifest, manager="compliance")
+
+
+async def test_a_number_out_of_its_range_is_refused(subject: Subject) -> None:
+    manifest = _own(subject.namespace)[DATA_RESIDENCY]
+    manifest["spec"]["floors"][0]["level"] = 6
+
+    with pytest.raises(InvalidError):
+        await subject.cluster.apply(manifest, manager="compliance")
+
+
+async def test_a_status_that_does_not_fit_is_refused(subject: Subject) -> None:
+    manifest = _own(subject.namespace)[SITE]
+    await subject.cluster.apply(manifest, manager="platform")
+
+    with pytest.raises(InvalidError):
+        await subject.cluster.apply_status(
+            {**manifest, "status": {"conditions": [{"type": "Ready"}]}}, manager="demarc"
+        )
 
 
 async def test_rows_of_a_policy_merge_by_name(subject: Subject) -> None:

@@ -28,6 +28,11 @@ def _without(manifest: Mapping[str, Any], field: str) -> dict[str, Any]:
     return {**manifest, "spec": spec}
 
 
+def _core(namespace: str, kind: str, name: str, **fields: Any) -> dict[str, Any]:
+    place = {"namespace": namespace} if namespace else {}
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, **place}, **fields}
+
+
 def _refused(namespace: str) -> dict[str, dict[str, Any]]:
     twice = [container("main"), container("main")]
     mount = [{"name": "absent", "mountPath": "/a"}]
@@ -35,6 +40,26 @@ def _refused(namespace: str) -> dict[str, dict[str, Any]]:
     return {
         "an upper-case name": config_map(namespace, "Upper"),
         "a name of 254 characters": config_map(namespace, "a" * 254),
+        "a dot in the name of a Namespace": _core("", "Namespace", "a.b"),
+        "a dot in the name of a Service": _core(
+            namespace, "Service", "a.b", spec={"ports": [{"port": 80}]}
+        ),
+        "a Service without a port": _core(namespace, "Service", "a", spec={}),
+        "a slash in the name of a Role": {
+            **_core(namespace, "Role", "a/b"),
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+        },
+        "a RoleBinding to nothing": {
+            **_core(namespace, "RoleBinding", "a"),
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+        },
+        "a label key with a prefix in upper case": config_map(namespace, "a", labels={"A/b": "c"}),
+        "a label value that is a number": config_map(namespace, "a", labels={"a": 1}),
+        "an annotation that is a number": config_map(namespace, "a", annotations={"a": 1}),
+        "data that are a number": _core(namespace, "ConfigMap", "a", data={"a": 1}),
+        "binary data that are no base64": _core(
+            namespace, "ConfigMap", "a", binaryData={"a": "swordfish!"}
+        ),
         "a label key with a space": config_map(namespace, "a", labels={"a b": "c"}),
         "a label value with a space": config_map(namespace, "a", labels={"a": "b c"}),
         "a label value of 64 characters": config_map(namespace, "a", labels={"a": "b" * 64}),

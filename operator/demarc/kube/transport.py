@@ -16,7 +16,7 @@ import io
 import json
 import os
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from typing import Any
@@ -71,7 +71,7 @@ class Transport:
     @asynccontextmanager
     async def stream(
         self, path: str, *, query: Mapping[str, str], idle_seconds: float
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         """A GET whose answer is read line by line; silence beyond the limit is an error."""
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=_CONNECT_SECONDS, sock_read=idle_seconds
@@ -89,7 +89,7 @@ class Transport:
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
         timeout: aiohttp.ClientTimeout | None = None,  # noqa: ASYNC109  # aiohttp's own type
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         url = f"{self._connection.server}{path}"
         if query:
             url = f"{url}?{urlencode(query)}"
@@ -155,7 +155,7 @@ def _tls(connection: Connection) -> ssl.SSLContext:
 
 
 @contextmanager
-def _in_memory(text: str) -> Iterator[str]:
+def _in_memory(text: str) -> Generator[str, None, None]:
     """A path to a text that is on no disk: Python's ssl module takes a key from a file alone."""
     descriptor = os.memfd_create("demarc-client-key", os.MFD_CLOEXEC)
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -62,7 +62,7 @@ class ReadApi:
         self._watches: set[asyncio.Timeout] = set()
 
     @asynccontextmanager
-    async def serving(self, host: str, port: int = 0) -> AsyncIterator[str]:
+    async def serving(self, host: str, port: int = 0) -> AsyncGenerator[str, None]:
         """Serve on an address while the context lasts; the base URL. Port 0 takes a free one."""
         application = web.Application(client_max_size=_LONGEST_BODY_BYTES)
         application.router.add_route("*", "/{path:.*}", self._answer)
@@ -179,9 +179,10 @@ class ReadApi:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         watch = self._cluster.watch(target.kind, since=since, namespace=target.namespace)
+        limit = asyncio.timeout(seconds)
+        self._watches.add(limit)
         try:
-            async with asyncio.timeout(seconds) as limit, aclosing(watch) as events:
-                self._watches.add(limit)
+            async with limit, aclosing(watch) as events:
                 async for event in events:
                     if selection.name in {"", event.object["metadata"]["name"]}:
                         await response.write(_line(event.change, event.object))

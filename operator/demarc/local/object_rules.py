@@ -1,8 +1,8 @@
 """What does the API server refuse? The rules that planned objects could break, and no more.
 
-Schemas of the built-in kinds are not checked; names, labels, sizes, fields that cannot change, and
-what makes a Deployment or a StatefulSet unusable are. The contract suite holds each rule to a real
-server.
+Schemas of the built-in kinds are not checked, those of our own are; so are names, labels, sizes,
+fields that cannot change, and what makes a Deployment or a StatefulSet unusable. The contract suite
+holds each rule to a real server.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import binascii
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from functools import cache
 from typing import Any
 
-from demarc.api import cluster
+from demarc.api import cluster, crd
 from demarc.api.cluster import InvalidError, Kind, Ref
+from demarc.local import structural_schema
 
 _LABEL_MAX = 63
 _SUBDOMAIN_MAX = 253
@@ -48,17 +50,24 @@ _STATEFUL_SET_MUTABLE = frozenset(
 def check(ref: Ref, new: Mapping[str, Any], old: Mapping[str, Any] | None) -> None:
     """`InvalidError` with every rule that the object, or its change, breaks."""
     problems = [*_name(ref), *_metadata(new), *_content(ref.kind, new)]
+    if ref.kind in cluster.DEMARC_KINDS:
+        problems += structural_schema.problems(dict(new), _schema(ref.kind))
     if old is not None:
         problems += _change(ref.kind, old, new)
     if problems:
         raise InvalidError(f"`{ref}` is invalid: {'; '.join(problems)}")
 
 
+@cache
+def _schema(kind: Kind) -> Mapping[str, Any]:
+    (definition,) = (item for item in crd.DEFINITIONS if item.kind == kind)
+    return crd.schema(definition.model)
+
+
 def _name(ref: Ref) -> Iterator[str]:
     if ref.kind in _PATH_NAMED:
-        if ref.name in {".", ".."} or "/" in ref.name or "%" in ref.name:
-            yield f"metadata.name: `{ref.name}` cannot stand in a path"
-    elif ref.kind in _LABEL_NAMED:
+        return  # an address is made of names that stand in a path
+    if ref.kind in _LABEL_NAMED:
         if len(ref.name) > _LABEL_MAX or not _DNS_LABEL.fullmatch(ref.name):
             yield f"metadata.name: `{ref.name}` is no RFC 1123 label"
     elif len(ref.name) > _SUBDOMAIN_MAX or not _DNS_SUBDOMAIN.fullmatch(ref.name):

@@ -178,6 +178,7 @@ class Store:
         self._check_preconditions(ref, manifest["metadata"], live)
         owner = _manager(manager, subresource="status")
         new = self._applied(ref, live, wanted, owner, force=True)
+        object_rules.check(ref, new, live)
         return self._write(ref, new, live, dry_run=False)
 
     async def delete(self, ref: Ref, *, uid: str = "") -> None:

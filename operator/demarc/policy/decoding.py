@@ -1,4 +1,4 @@
-"""What does an encoded text say? base64, hex, percent, backslash and HTML escapes, one layer at a time.
+"""What does an encoded text say? base64, hex and escapes, one layer at a time.
 
 Each function takes a text and gives what one layer of decoding brings to light, or nothing. What
 decodes to something unreadable was not text.

@@ -187,7 +187,7 @@ class _Scanner:
         self._detectors = detectors
         self._budget = budget
         self._found: dict[str, tuple[Rule, set[bytes]]] = {}
-        self._seen: set[str] = set()
+        self._seen: dict[str, int] = {}
         self._tokens: set[bytes] = set()
 
     def findings(self) -> tuple[Finding, ...]:
@@ -211,9 +211,9 @@ class _Scanner:
 
     def _view(self, text: str, depth: int, *, folded: bool = False) -> None:
         """Look at one text and at everything that it gives rise to."""
-        if not text or text in self._seen:
+        if not text or self._seen.get(text, MAX_DEPTH + 1) <= depth:
             return
-        self._seen.add(text)
+        self._seen[text] = depth
         self._spend(len(text))
         data = text.encode("utf-8")
         detectors = self._detectors

@@ -112,17 +112,17 @@ def _response_format(value: object) -> str:
 def _json_schema(value: Mapping[str, object]) -> str:
     schema = value.get("json_schema")
     fits = (
-        value.keys() == {"type", "json_schema"}
+        value.keys() <= {"type", "json_schema"}
         and isinstance(schema, dict)
         and schema.keys() <= {"name", "description", "schema", "strict"}
         and isinstance(schema.get("name"), str)
         and isinstance(schema.get("description", ""), str | None)
         and isinstance(schema.get("strict", False), bool | None)
-        and isinstance(schema.get("schema", {}), dict)
+        and isinstance(schema.get("schema"), dict | None)
     )
     if not fits:
         return "must have json_schema with name, description, schema and strict"
-    return _schema(schema.get("schema", {}) if isinstance(schema, dict) else {})
+    return _schema(schema)
 
 
 def _tools(value: object) -> str:
@@ -146,7 +146,7 @@ def _tool(tool: object) -> str:
     )
     if not fits:
         return "must have functions with name, description, parameters and strict"
-    return _schema(function.get("parameters", {}) if isinstance(function, dict) else {})
+    return _schema(function)
 
 
 def _schema(schema: object) -> str:

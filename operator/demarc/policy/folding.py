@@ -55,8 +55,8 @@ NUMERALS: Mapping[str, str] = {
 """Chinese numerals, plain and financial, as ASCII digits."""
 
 LETTERS_AS_DIGITS: Mapping[str, str] = {
-    "O": "0", "o": "0", "Q": "0", "D": "0", "I": "1", "l": "1", "|": "1", "i": "1", "Z": "2", "z": "2",
-    "S": "5", "s": "5", "B": "8",
+    "O": "0", "o": "0", "Q": "0", "D": "0", "I": "1", "l": "1", "|": "1", "i": "1",
+    "Z": "2", "z": "2", "S": "5", "s": "5", "B": "8",
 }  # fmt: skip
 """Letters that pass for digits."""
 

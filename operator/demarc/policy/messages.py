@@ -43,12 +43,11 @@ _KEYS: Mapping[str, frozenset[str]] = {
     "system": _COMMON,
     "developer": _COMMON,
     "user": _COMMON,
-    # the last four are what an SDK sends back of an answer: they must be empty, see _ANSWER_ONLY
-    "assistant": _COMMON
-    | {"refusal", "tool_calls", "audio", "function_call", "annotations", "reasoning"},
+    # the last three are what an SDK sends back of an answer: they must be empty, see _ANSWER_ONLY
+    "assistant": _COMMON | {"refusal", "tool_calls", "audio", "function_call", "annotations"},
     "tool": _COMMON | {"tool_call_id"},
 }
-_ANSWER_ONLY = ("audio", "function_call", "annotations", "reasoning")
+_ANSWER_ONLY = ("audio", "function_call", "annotations")
 _FETCHED = frozenset({"image_url", "input_audio", "file", "image", "video_url", "input_image"})
 _PART_TYPES = {"text": frozenset({"text"}), "assistant": frozenset({"text", "refusal"})}
 

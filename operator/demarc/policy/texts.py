@@ -18,9 +18,9 @@ PROTOCOL_WORDS = frozenset(
     json_schema json_object schema metadata logprobs top_logprobs parallel_tool_calls
     reasoning_effort verbosity service_tier store auto none required low medium high
     properties object string number integer boolean array items enum additionalProperties
-    """.split()
+    """.split()  # noqa: SIM905  # a table of words
 )
-"""Words of the protocol: they carry nothing, and would stand between the halves of a split value."""
+"""Words of the protocol: they carry nothing and would stand between halves of a split value."""
 
 
 class Texts:

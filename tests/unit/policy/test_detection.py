@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demarc.policy import detection, packs
@@ -64,7 +64,7 @@ FORMS: Mapping[str, Callable[[str], str]] = {
     "financial": spelled("零壹贰叁肆伍陆柒捌玖"),
     "traditional": spelled("零壹貳參肆伍陸柒捌玖"),
     "letters": lambda n: n.replace("0", "O").replace("1", "l"),
-    "base64": lambda n: base64.b64encode(n.encode()).decode(),
+    "base64": lambda n: base64.b64encode(n.encode()).decode("ascii"),
     "base64 in text": lambda n: base64.b64encode(f"the number is {n}, thanks".encode()).decode(),
     "base64 url": lambda n: base64.urlsafe_b64encode(f"¿¿{n}??>>".encode()).decode(),
     "base64 of utf-16": lambda n: base64.b64encode(n.encode("utf-16-le")).decode(),
@@ -81,7 +81,7 @@ FORMS: Mapping[str, Callable[[str], str]] = {
     "html in percent": lambda n: "".join(f"&#{ord(c)};" for c in n).replace("&", "%26"),
     "unicode tags": lambda n: "".join(chr(0xE0000 + ord(c)) for c in n),
     "variation selectors": lambda n: "a" + "".join(chr(0xE0100 + ord(c) - 16) for c in n),
-    "tags as noise": lambda n: "\U000e0041".join(n),
+    "tags as noise": "\U000e0041".join,
     "full-width base64": lambda n: "".join(
         chr(ord(c) + 0xFEE0) for c in base64.b64encode(n.encode()).decode()
     ),
@@ -90,6 +90,7 @@ SEEDS = st.integers(0, 2**32)
 
 
 @pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=20)
 @given(seed=SEEDS)
 def test_a_resident_id_is_found_in_every_form(form: str, seed: int, detectors: Detectors) -> None:
     number = identifiers.resident_id(random.Random(seed))
@@ -98,6 +99,7 @@ def test_a_resident_id_is_found_in_every_form(form: str, seed: int, detectors: D
 
 
 @pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=20)
 @given(seed=SEEDS)
 def test_a_bank_card_is_found_in_every_form(form: str, seed: int, detectors: Detectors) -> None:
     number = identifiers.bank_card(random.Random(seed))
@@ -130,6 +132,7 @@ def test_a_resident_id_is_found_with_words_between_its_parts(
 
 
 @pytest.mark.parametrize("form", ["base64", "hex", "percent", "json escapes", "html decimal"])
+@settings(max_examples=20)
 @given(seed=SEEDS, cut=st.integers(1, 20))
 def test_an_encoded_number_split_over_parts_is_found(
     form: str, seed: int, cut: int, detectors: Detectors
@@ -215,6 +218,9 @@ rules:
         ("pack/v1", "pack/v2", "schema"),
         ("rules:", "rules: [] \nmore:", "more"),
         ("- {", "-{", "YAML"),
+        ("name: p", "name: p\nname: p", "a key comes twice"),
+        ("rules:", "rules: []\nrules:", "a key comes twice"),
+        ("rules:", "rules:\n" + PACK.splitlines()[-1], "`r` comes twice"),
     ],
 )
 def test_a_pack_that_is_not_understood_is_refused(before: str, after: str, want: str) -> None:
@@ -228,6 +234,67 @@ def test_a_pack_has_the_same_hash_however_it_is_written() -> None:
     hashes = [detection.load_packs({"p": text}).hashes["p"] for text in (PACK, same, other)]
 
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_pack_of_text_rules_alone_reads_no_numbers() -> None:
+    detectors = detection.load_packs({"p": PACK})
+
+    assert {"p/r"} == found(detectors, "secret 4111111111111111", runs=(("4111", "secret"),))
+
+
+def test_a_pack_of_number_rules_alone_reads_no_text() -> None:
+    text = PACK.replace(
+        "match: Text, pattern: secret", "match: Number, lengths: [12], pattern: '1+'"
+    )
+    detectors = detection.load_packs({"p": text})
+
+    assert {"p/r"} == found(detectors, "secret 1111 1111 1111")
+
+
+def test_very_many_matches_are_still_one_finding(detectors: Detectors) -> None:
+    text = "cvv 123\n" * 5000
+
+    assert {"cn-financial/card-verification-value"} == found(detectors, text)
+
+
+def wrapped(text: str, times: int) -> str:
+    for _ in range(times):
+        text = base64.b64encode(text.encode()).decode("ascii")
+    return text
+
+
+@pytest.mark.parametrize("times,want", [(1, {CARD}), (3, {CARD}), (4, set())])
+def test_three_layers_are_undone(times: int, want: set[str], detectors: Detectors) -> None:
+    assert want == found(detectors, wrapped("4111111111111111", times))
+
+
+def test_a_text_that_was_met_deep_down_is_still_undone_from_the_top(detectors: Detectors) -> None:
+    inner = wrapped("4111111111111111", 1)
+
+    assert {CARD} == found(detectors, wrapped(inner, 3), runs=((inner[:9], inner[9:]),))
+
+
+def test_a_long_part_is_joined_at_its_ends(detectors: Detectors) -> None:
+    long = "中" * 5000
+    run = (f"{long}4111", f"1111{long}1111", f"1111{long}")
+
+    assert set() == found(detectors, *run, runs=(run,))
+    run = (f"{long}41111111", f"11111111{long}")
+    assert {CARD} == found(detectors, *run, runs=(run,))
+
+
+def test_text_that_utf8_cannot_carry_is_a_failure(detectors: Detectors) -> None:
+    findings = detection.scan(Texts(["\ud800"]), detectors)
+
+    assert "detector error: UnicodeEncodeError" == findings.failure
+
+
+def test_running_out_of_memory_is_a_failure(detectors: Detectors) -> None:
+    class Broken(Texts):
+        def reveal_parts(self) -> tuple[str, ...]:
+            raise MemoryError
+
+    assert "out of memory" == detection.scan(Broken([]), detectors).failure
 
 
 def test_no_packs_are_refused() -> None:

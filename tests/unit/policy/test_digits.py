@@ -79,7 +79,7 @@ def test_other_alphabets_have_digits(text: str, alphabet: str, want: set[str]) -
 
 
 def test_parts_hold_a_number_with_words_between() -> None:
-    chain = digits.scattered("begin 110105 1949\x1fthen 1231 0021 end".encode())
+    chain = digits.scattered(b"begin 110105 1949\x1fthen 1231 0021 end")
 
     assert chain is not None
     assert {"110105194912310021"} == chain.within(frozenset({18}), split=True)

@@ -11,6 +11,7 @@ from demarc.api.v1alpha1.common import Capability
 from demarc.policy import parsing
 from demarc.policy.parsing import CHAT_PATH, MODELS_PATH, ListModels, ParsedRequest
 from demarc.policy.refusal import Refusal
+from demarc.policy.texts import Texts
 
 JSON = (("Content-Type", "application/json"),)
 CANARY = "canary-4111111111111111"
@@ -229,6 +230,132 @@ def test_fields_outside_the_table_are_refused_with_their_name(
     outcome = refused(chat(**changes))
 
     assert (400, want_param) == (outcome.status, outcome.param)
+
+
+def message(**fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "assistant", **fields}]}
+
+
+def call(**changes: Any) -> dict[str, Any]:
+    whole = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}, **changes}
+    return message(tool_calls=[whole])
+
+
+FUNCTION = {"type": "function", "function": {"name": "f"}}
+SCHEMA = {"name": "s", "schema": {"type": "object"}, "strict": True, "description": "d"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stop": "x"},
+        {"stop": ["x", "y"]},
+        {"stop": None, "user": None, "tools": None, "functions": None, "audio": None},
+        {"metadata": {"a": "b"}},
+        {"modalities": ["text"]},
+        {"store": False},
+        {"logit_bias": {}},
+        {"response_format": {"type": "text"}},
+        {"response_format": {"type": "json_schema", "json_schema": SCHEMA}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "s"}}},
+        {"tool_choice": "none", "tools": [FUNCTION]},
+        {"tool_choice": FUNCTION, "tools": [FUNCTION]},
+        {
+            "tools": [
+                {
+                    "type": "function",
+                    "function": {
+                        "name": "f",
+                        "parameters": {"$defs": {"a": {}}, "x": [{"$ref": "#/$defs/a"}], "$ref": 1},
+                    },
+                }
+            ]
+        },
+        {"service_tier": "auto", "reasoning_effort": "low", "verbosity": "high", "top_p": 1},
+        {"max_tokens": 5, "max_completion_tokens": 5},
+        message(content="hi", refusal=None, tool_calls=None, audio=None, annotations=[]),
+        message(content=None, refusal="no"),
+        message(content=[{"type": "text", "text": "a"}, {"type": "refusal", "refusal": "b"}]),
+        message(content="a", name="n"),
+        call(),
+        call(index=0),
+    ],
+)
+def test_what_the_table_allows_is_accepted(changes: dict[str, Any]) -> None:
+    accepted(chat(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stop": [""]},
+        {"stop": ["x"] * 17},
+        {"metadata": {"a": 1}},
+        {"metadata": {str(i): "x" for i in range(17)}},
+        {"user": "x" * 513},
+        {"response_format": "text"},
+        {"response_format": {"type": "text", "x": 1}},
+        {"response_format": {"type": "yaml"}},
+        {"response_format": {"type": "json_schema"}},
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "s", "schema": {"a": [{"$ref": "other.json"}]}},
+            }
+        },
+        {"stream": True, "stream_options": {"include_usage": 1}},
+        {"stream": True, "stream_options": {"other": True}},
+        {"tools": {}},
+        {"tools": [FUNCTION] * 129},
+        {"tools": [{"type": "function", "function": {"name": 1}}]},
+        {"tools": [{"type": "function", "function": {"name": "f", "x": 1}}]},
+        {"tool_choice": "any"},
+        {"tool_choice": {"type": "allowed_tools"}},
+        {"service_tier": "other"},
+        {"seed": 1.5},
+        {"messages": [{"role": "user", "content": "a"}] * 4097},
+        {"messages": [{"role": "user", "content": []}]},
+        {"messages": [{"role": "user", "content": ["a"]}]},
+        {"messages": [{"role": "user", "content": [{"type": "refusal", "refusal": "a"}]}]},
+        {"messages": [{"role": "user", "content": [{"type": 1}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": 1}]}]},
+        {"messages": [{"role": "user", "content": "a", "name": 1}]},
+        message(content="a", audio={"id": "x"}),
+        message(content="a", annotations=[{}]),
+        message(tool_calls={}),
+        message(tool_calls=[1]),
+        call(type="custom"),
+        call(id=1),
+        call(index="0"),
+        call(function="f"),
+        call(function={"name": "f"}),
+        call(x=1),
+    ],
+)
+def test_what_the_table_does_not_allow_is_refused(changes: dict[str, Any]) -> None:
+    assert 400 == refused(chat(**changes)).status
+
+
+def test_texts_compare_by_what_they_hold() -> None:
+    one, same, other = Texts(["a"]), Texts(["a"]), Texts(["a"], [("a", "b")])
+
+    assert one == same != other
+    assert hash(one) == hash(same)
+
+
+def test_split_text_is_joined_by_role_and_over_all() -> None:
+    body = chat(
+        messages=[
+            {"role": "user", "content": "one"},
+            {"role": "assistant", "content": "two"},
+            {"role": "user", "content": [{"type": "text", "text": "three"}]},
+        ],
+        metadata={"k1": "v1", "k2": "v2"},
+        tools=[{"type": "function", "function": {"name": "f", "parameters": {"enum": [1, 2]}}}],
+    )
+    runs = accepted(body).texts.reveal_runs()
+
+    assert {("one", "two", "three"), ("one", "three"), ("k1", "k2"), ("1", "2")} <= set(runs)
 
 
 def test_an_unknown_field_is_refused_without_repeating_it() -> None:

@@ -11,13 +11,23 @@ from demarc.policy.refusal import Refusal
 from demarc.policy.strict_json import Json
 
 NUMBERS = st.sampled_from(
-    "0 -0 1 12 -3.5 1e5 1E-3 2.50 9007199254740992 9007199254740993 -9007199254740992.0 1e16 "
-    "9007199254740992.5 1e400 -1e400 1e-400 NaN Infinity -Infinity 01 1. .5 +1 - 0x1".split()
+    """
+    0 -0 1 12 -3.5 1e5 1E-3 2.50 9007199254740992 9007199254740993 -9007199254740992.0 1e16
+    9007199254740992.5 1e400 -1e400 1e-400 NaN Infinity -Infinity 01 1. .5 +1 - 0x1
+    """.split()  # noqa: SIM905  # a table of words
 )
-CHARACTERS = st.sampled_from(
-    [*'a:,{}[]"\\/é语\U0001f600 ', "\\n", "\\u0061", "\\ud83d\\ude00", "\\ud800", "\\udc00", "\\\\"]
-    + ['\\"', "\\u0000", "\n", "\\x41", "\\u005c", "\\u0022", "\x7f"]
+ESCAPES = (
+    "\\n",
+    "\\u0061",
+    "\\ud83d\\ude00",
+    "\\ud800",
+    "\\udc00",
+    "\\\\",
+    '\\"',
+    "\\u0000",
+    "\\x41",
 )
+CHARACTERS = st.sampled_from([*'a:,{}[]"\\/é语😀 \n\x7f', *ESCAPES, "\\u005c", "\\u0022"])
 SPACE = st.sampled_from(["", "", "", " ", "\n", "\t", "\r", "\x0c", "\u00a0"])
 STRINGS = st.lists(CHARACTERS, max_size=4).map(lambda parts: f'"{"".join(parts)}"')
 SCALARS = NUMBERS | STRINGS | st.sampled_from(["true", "false", "null"])
@@ -39,7 +49,7 @@ class WrongError(Exception):
     pass
 
 
-def judge(body: bytes) -> Any:
+def judge(body: bytes) -> Any:  # noqa: C901  # one rule a line, on purpose in one place
     """The value of a document that is right in every respect."""
 
     def pairs(members: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -113,3 +113,11 @@ def test_fixed_answers_come_before_prose() -> None:
     said = simulation.answer("the capital?", simulation.Sampling(), given_, words())
 
     assert b"Paris" == b"".join(said)
+
+
+def test_max_tokens_are_cut_to_what_the_sequence_holds() -> None:
+    """The engine cuts a wish that does not fit; only a prompt that fills the sequence fails."""
+    assert simulation.Sampling(max_tokens=100).within(90, 128).max_tokens == 38
+    assert simulation.Sampling(max_tokens=10).within(90, 128).max_tokens == 10
+    with pytest.raises(simulation.SimulationError, match="max_seq_len"):
+        simulation.Sampling().within(128, 128)

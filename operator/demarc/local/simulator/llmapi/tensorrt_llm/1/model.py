@@ -111,12 +111,8 @@ class TritonPythonModel:
         sampling: simulation.Sampling,
         flags: dict[str, bool],
     ) -> None:
+        sampling = sampling.within(len(simulation.pieces(prompt)), self.arguments.max_seq_len)
         size = len(simulation.pieces(prompt)) + sampling.max_tokens
-        limit = self.arguments.max_seq_len
-        if limit is not None and size > limit:
-            raise simulation.SimulationError(
-                f"prompt and max_tokens ({size}) exceed max_seq_len ({limit})"
-            )
         watch = _Watch(request, self.arguments.cancellation_check_period_ms / 1000)
         ticket = object()
         self.queue.ask(ticket, size, self.parameters)

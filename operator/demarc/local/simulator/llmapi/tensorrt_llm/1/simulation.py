@@ -17,7 +17,7 @@ import hashlib
 import json
 import re
 from collections import deque
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +169,21 @@ class Sampling:
     presence_penalty: float | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+
+    def within(self, prompt_tokens: int, limit: int | None) -> Sampling:
+        """The same with at most the tokens that the sequence still holds, as the engine cuts it.
+
+        Source: NVIDIA/TensorRT-LLM `tensorrt_llm/executor/base_worker.py`, `_deduce_max_tokens`.
+
+        Raises:
+            SimulationError: the prompt alone fills the sequence.
+        """
+        if limit is None:
+            return self
+        left = limit - prompt_tokens
+        if left <= 0:
+            raise SimulationError(f"the prompt ({prompt_tokens}) exceeds max_seq_len ({limit})")
+        return replace(self, max_tokens=min(self.max_tokens, left))
 
     @property
     def greedy(self) -> bool:

@@ -263,7 +263,7 @@ async def get(pod: Manifest, path: str, port: int = PORT) -> tuple[int, str]:
     """GET from a pod: status and text."""
     async with asyncio.timeout(LIMIT):
         reader, writer = await asyncio.open_connection(pod["status"]["podIP"], port)
-        writer.write(f"GET {path} HTTP/1.1\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n".encode())
         answer = await reader.read()
         writer.close()
     head, _, body = answer.decode().partition("\r\n\r\n")

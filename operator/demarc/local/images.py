@@ -76,22 +76,25 @@ class ImageTable:
     )
 
 
-def known(*, tools: str, python: str, llmapi: str) -> tuple[Image, ...]:
+def known(
+    *, tools: str, python: str, llmapi: str, envoy: str = "", triton: str = ""
+) -> tuple[Image, ...]:
     """The images that Demarc plans, on a machine with its tools.
 
     Args:
         tools: folder with `triton/bin/tritonserver` and `envoy/bin/envoy`.
         python: the interpreter that runs Demarc.
         llmapi: folder that stands for TensorRT-LLM's `/app/all_models/llmapi`.
+        envoy, triton: binaries in place of those in `tools`.
     """
     demarc = (python, "-m", "demarc")
     return (
         Image(
             "*tritonserver*",
-            {"tritonserver": (f"{tools}/triton/bin/tritonserver",)},
+            {"tritonserver": (triton or f"{tools}/triton/bin/tritonserver",)},
             paths={"/app/all_models/llmapi": llmapi},
         ),
-        Image("*envoy*", {"envoy": (f"{tools}/envoy/bin/envoy",)}, entrypoint=("envoy",)),
+        Image("*envoy*", {"envoy": (envoy or f"{tools}/envoy/bin/envoy",)}, entrypoint=("envoy",)),
         Image(
             "*demarc*",
             {"demarc": demarc, "python": (python,), "python3": (python,)},

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from demarc.xds import headers
-from demarc.xds.clusters import EGRESS
+from demarc.xds.clusters import AGENT, EGRESS
 from demarc.xds.lint_clusters import is_guarded
 from demarc.xds.resources import Resources
+from demarc.xds.routes import MODELS_PATH
 from demarc.xds.view import Role, View
 from demarc.xds.violations import Violation, keys
 
@@ -125,6 +126,10 @@ def _reach(
     for name in sorted(reached):
         if name in inside:
             continue
+        if name == AGENT and view.role is Role.INNER:
+            if not _is_list_of_models(route):
+                yield Violation("I4", where, "reaches the agent with more than the list of models")
+            continue
         outside = {EGRESS} if view.role is Role.INNER and view.leaves else set[str]()
         if view.role is Role.EGRESS:
             outside = {target.name for target in view.targets}
@@ -141,12 +146,27 @@ def _left_behind(
     reached: set[str], removed: set[str], view: View, where: str
 ) -> Iterator[Violation]:
     must = {*_STAYS}
-    if reached != {EGRESS}:
+    if reached == {AGENT}:
+        # The agent asks for the credential again.
+        must |= {headers.RAISE, headers.GRANT, headers.ENDPOINT}
+    elif reached != {EGRESS}:
         must |= {*headers.CREDENTIALS, headers.RAISE}
         if view.role is not Role.EGRESS:
             must |= {headers.GRANT, headers.ENDPOINT}
     for name in sorted(must - removed):
         yield Violation("I13", where, f"carries `{name}` on")
+
+
+def _is_list_of_models(route: Config) -> bool:
+    """Whether nothing but the list of models takes a route, by what it matches alone."""
+    match = route.get("match", {})
+    asked = {"name": headers.CLUSTER, "string_match": {"exact": AGENT}}
+    return (
+        set(match) == {"path", "headers"}
+        and match["path"] == MODELS_PATH
+        and asked in [dict(found) for found in match["headers"]]
+        and "cluster_header" not in route.get("route", {})
+    )
 
 
 def _needs_grant(route: Config) -> bool:

@@ -2,6 +2,10 @@
 
 INVARIANT: the inner tier's routes lead to endpoints of its own private sites, or to `egress` when
 the agent gave a grant. No other cluster can be named, whatever the header holds.
+
+The list of models is the agent's own answer. ext_authz cannot carry one, because 200 means allow,
+so the inner agent allows the request to itself: one exact path, to its socket, with the credential
+that it looks at again.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from typing import Any, assert_never
 
 from demarc.xds import headers, local_replies
 from demarc.xds.access_log import EPOCH_KEY, EPOCH_NAMESPACE
-from demarc.xds.clusters import EGRESS
+from demarc.xds.clusters import AGENT, EGRESS
 from demarc.xds.settings import GatewaySettings, Limits
 from demarc.xds.view import Role, View
 
@@ -26,12 +30,16 @@ _HOST = "demarc.internal"
 _USED = (headers.CLASS, headers.CLUSTER, headers.SCHEME, headers.SITE)
 """What served its purpose at the gateway itself."""
 _LETTERS = "[a-z0-9.-]+"
+MODELS_PATH = "/v1/models"
+"""The one path that the inner agent answers itself."""
 
 
 def render(view: View, settings: GatewaySettings) -> Config:
     """The route configuration of one gateway."""
     ways = _ways(view)
     routes = [route for way in ways for route in _pair(way, view.version, settings.limits)]
+    if view.role is Role.INNER:
+        routes.append(_models(view.version, settings.limits))
     return {
         "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
         "name": NAME,
@@ -119,6 +127,30 @@ def _action(target: Config, limits: Limits) -> Config:
             "host_selection_retry_max_attempts": 3,
             "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.05s"},
         },
+    }
+
+
+def _models(version: str, limits: Limits) -> Config:
+    removed = (
+        *_USED,
+        headers.ENDPOINT,
+        headers.GRANT,
+        headers.MODEL,
+        headers.RAISE,
+        headers.STREAM,
+    )
+    return {
+        "name": "models",
+        "match": {
+            "path": MODELS_PATH,
+            "headers": [_exactly(headers.CLUSTER, AGENT), _absent(headers.GRANT)],
+        },
+        "route": {
+            **_action({"cluster": AGENT}, limits),
+            "timeout": f"{limits.decision_milliseconds / 1000:g}s",
+        },
+        "metadata": {"filter_metadata": {EPOCH_NAMESPACE: {EPOCH_KEY: version}}},
+        "request_headers_to_remove": sorted(removed),
     }
 
 

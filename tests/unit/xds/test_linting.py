@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 from demarc.policy.epoch import Epoch
-from demarc.xds import linting, resources, translation, view
+from demarc.xds import headers, linting, resources, translation, view
 from demarc.xds.resources import Resources
 from demarc.xds.view import Role, Target, View
 from support import epochs
@@ -239,6 +239,26 @@ COMMON: Mapping[str, tuple[str, Mutation]] = {
     "a route to nowhere": (
         "I4",
         lambda c: without(route(c, "endpoint-whole")["route"], "cluster_header"),
+    ),
+    "the agent is reached by more than one path": (
+        "I4",
+        lambda c: route(c, "models").update(
+            match={"prefix": "/v1/models", "headers": route(c, "models")["match"]["headers"]}
+        ),
+    ),
+    "the agent is reached by another path": (
+        "I4",
+        lambda c: route(c, "models")["match"].update(path="/decide/v1/chat/completions"),
+    ),
+    "the agent is reached without its own decision": (
+        "I4",
+        lambda c: route(c, "models")["match"]["headers"][0].update(
+            string_match={"safe_regex": {"regex": "agent|egress"}}
+        ),
+    ),
+    "the list of models carries a grant": (
+        "I13",
+        lambda c: route(c, "models")["request_headers_to_remove"].remove(headers.GRANT),
     ),
     "an aggregate": (
         "I6",

@@ -240,26 +240,6 @@ COMMON: Mapping[str, tuple[str, Mutation]] = {
         "I4",
         lambda c: without(route(c, "endpoint-whole")["route"], "cluster_header"),
     ),
-    "the agent is reached by more than one path": (
-        "I4",
-        lambda c: route(c, "models").update(
-            match={"prefix": "/v1/models", "headers": route(c, "models")["match"]["headers"]}
-        ),
-    ),
-    "the agent is reached by another path": (
-        "I4",
-        lambda c: route(c, "models")["match"].update(path="/decide/v1/chat/completions"),
-    ),
-    "the agent is reached without its own decision": (
-        "I4",
-        lambda c: route(c, "models")["match"]["headers"][0].update(
-            string_match={"safe_regex": {"regex": "agent|egress"}}
-        ),
-    ),
-    "the list of models carries a grant": (
-        "I13",
-        lambda c: route(c, "models")["request_headers_to_remove"].remove(headers.GRANT),
-    ),
     "an aggregate": (
         "I6",
         lambda c: c["clusters"][0].update(
@@ -467,6 +447,26 @@ INNER: Mapping[str, tuple[str, Mutation]] = {
         lambda c: route(c, "endpoint-whole")["match"]["headers"][0].update(
             string_match={"safe_regex": {"regex": ".*e.*"}}
         ),
+    ),
+    "the agent is reached by more than one path": (
+        "I4",
+        lambda c: route(c, "models").update(
+            match={"prefix": "/v1/models", "headers": route(c, "models")["match"]["headers"]}
+        ),
+    ),
+    "the agent is reached by another path": (
+        "I4",
+        lambda c: route(c, "models")["match"].update(path="/decide/v1/chat/completions"),
+    ),
+    "the agent is reached without its own decision": (
+        "I4",
+        lambda c: route(c, "models")["match"]["headers"][0].update(
+            string_match={"safe_regex": {"regex": "agent|egress"}}
+        ),
+    ),
+    "the list of models carries a grant": (
+        "I13",
+        lambda c: route(c, "models")["request_headers_to_remove"].remove(headers.GRANT),
     ),
     "the way out needs no grant": (
         "I4",

@@ -397,7 +397,9 @@ async def test_a_dry_run_changes_nothing(subject: Subject) -> None:
 async def test_status_and_spec_are_written_apart(subject: Subject) -> None:
     """An apply of the object would wipe its status, or a status report change its spec."""
     manifest = deployment(subject.namespace, "apart", replicas=1)
-    await subject.cluster.apply({**manifest, "status": {"replicas": 7}}, manager="demarc")
+    created = await subject.cluster.apply({**manifest, "status": {"replicas": 7}}, manager="demarc")
+    assert 7 != created.get("status", {}).get("replicas")
+    assert "f:status" not in _owners(created)["demarc"]
     conditions = [{"type": "Available", "status": "True", "reason": "Test", "message": ""}]
 
     reported = await subject.cluster.apply_status(

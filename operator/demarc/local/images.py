@@ -85,7 +85,8 @@ def known(
         tools: folder with `triton/bin/tritonserver` and `envoy/bin/envoy`.
         python: the interpreter that runs Demarc.
         llmapi: folder that stands for TensorRT-LLM's `/app/all_models/llmapi`.
-        envoy, triton: binaries in place of those in `tools`.
+        envoy: the binary, in place of the one in `tools`.
+        triton: the same.
     """
     demarc = (python, "-m", "demarc")
     return (

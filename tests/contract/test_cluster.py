@@ -379,6 +379,20 @@ async def test_the_generation_counts_changes_of_the_spec(subject: Subject) -> No
     assert len({_version(item) for item in (first, second, third)}) == 3
 
 
+async def test_replicas_are_one_where_nobody_says(subject: Subject) -> None:
+    """An autoscaler reads the number, and may own it: we must not."""
+    applied = await subject.cluster.apply(deployment(subject.namespace, "one"), manager="demarc")
+    scaled = await subject.cluster.apply(
+        deployment(subject.namespace, "one", replicas=3), manager="hpa", force=False
+    )
+    again = await subject.cluster.apply(
+        deployment(subject.namespace, "one"), manager="demarc", force=False
+    )
+
+    assert [1, 3, 3] == [item["spec"]["replicas"] for item in (applied, scaled, again)]
+    assert "f:replicas" not in _owners(applied)["demarc"]["f:spec"]
+
+
 async def test_a_dry_run_changes_nothing(subject: Subject) -> None:
     manifest = config_map(subject.namespace, "dry", {"a": "1"})
     created = await subject.cluster.apply(manifest, manager="demarc", dry_run=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,8 +19,11 @@ from demarc.api.cluster import (
     Kind,
     Listing,
 )
+from demarc.kube.connection import Connection
+from demarc.kube.kube_cluster import KubeCluster
 from demarc.local.api import Access, ReadApi
 from support.cluster import MemoryCluster, config_map, namespace
+from support.pki import Authority
 
 _POD = Access(kinds=frozenset({CONFIG_MAP, SECRET}), accounts=frozenset({("models", "pod")}))
 _TOKENS = {"pod": _POD, "nothing": Access()}
@@ -204,6 +209,23 @@ async def test_a_server_that_stops_ends_its_watches(store: MemoryCluster) -> Non
             )
 
         assert b"" == await answer.read()
+
+
+async def test_it_can_be_served_over_tls(store: MemoryCluster, tmp_path: Path) -> None:
+    """kubectl gives its token to no other server."""
+    authority = Authority()
+    leaf = authority.server("api", "127.0.0.1")
+    (tmp_path / "pair.pem").write_bytes(leaf.certificate + leaf.key)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(tmp_path / "pair.pem")
+
+    async with ReadApi(store, _TOKENS.get).serving("127.0.0.1", tls=tls) as url:
+        connection = Connection(url, authority=authority.certificate.decode(), token="pod")
+        async with KubeCluster(connection) as cluster:
+            found = await cluster.list(CONFIG_MAP)
+
+    assert url.startswith("https://")
+    assert 2 == len(found.items)
 
 
 async def test_a_token_is_given_for_a_named_account(caller: _Caller) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -62,8 +63,13 @@ class ReadApi:
         self._watches: set[asyncio.Timeout] = set()
 
     @asynccontextmanager
-    async def serving(self, host: str, port: int = 0) -> AsyncGenerator[str, None]:
-        """Serve on an address while the context lasts; the base URL. Port 0 takes a free one."""
+    async def serving(
+        self, host: str, port: int = 0, *, tls: ssl.SSLContext | None = None
+    ) -> AsyncGenerator[str, None]:
+        """Serve on an address while the context lasts; the base URL. Port 0 takes a free one.
+
+        With `tls` over https: kubectl sends no token to a server without it.
+        """
         application = web.Application(client_max_size=_LONGEST_BODY_BYTES)
         application.router.add_route("*", "/{path:.*}", self._answer)
         application.on_shutdown.append(self._end_watches)
@@ -73,9 +79,9 @@ class ReadApi:
         )
         await runner.setup()
         try:
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(runner, host, port, ssl_context=tls).start()
             bound = runner.addresses[0][1]
-            yield f"http://{host}:{bound}"
+            yield f"{'http' if tls is None else 'https'}://{host}:{bound}"
         finally:
             await runner.cleanup()
 

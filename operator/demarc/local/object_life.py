@@ -73,6 +73,8 @@ def complete(kind: Kind, new: dict[str, Any], live: Mapping[str, Any] | None) ->
         metadata.setdefault("labels", {})["kubernetes.io/metadata.name"] = metadata["name"]
         new.setdefault("spec", {"finalizers": ["kubernetes"]})
         new.setdefault("status", {"phase": "Active"})
+    if kind in {cluster.DEPLOYMENT, cluster.STATEFUL_SET}:
+        new.setdefault("spec", {}).setdefault("replicas", 1)
     if kind == cluster.SECRET:
         _fold_string_data(new)
         new.setdefault("type", "Opaque")

@@ -3,8 +3,8 @@
 Engines give the whole text so far, again and again. Three things are held back: an incomplete
 character at the end, which shows as U+FFFD; the beginning of a stop text; and nothing else.
 
-LAW: the parts that were released, joined, are the final text up to its first stop text, however the
-answer was cut into chunks.
+LAW: the parts that were released, joined, are the final text up to the stop text that is complete
+first, however the answer was cut into chunks.
 """
 
 from __future__ import annotations
@@ -59,9 +59,12 @@ def release(before: Released, so_far: str, *, final: bool) -> Released:
 
 
 def first_stop(text: str, stops: tuple[str, ...], *, start: int) -> int | None:
-    """Where the first stop text begins, at or after `start`."""
-    found = [at for at in (text.find(stop, start) for stop in stops) if at >= 0]
-    return min(found, default=None)
+    """Where the stop text begins that is complete first; of two that end together, the longer.
+
+    An engine ends there too: it cannot wait for a longer one that began earlier.
+    """
+    found = [(at + len(stop), at) for stop in stops if (at := text.find(stop, start)) >= 0]
+    return min(found)[1] if found else None
 
 
 def held_back(text: str, words: tuple[str, ...]) -> int:

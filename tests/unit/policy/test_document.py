@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demarc.policy import compilation, document, signature
@@ -50,6 +50,8 @@ def test_a_document_comes_back_as_it_was_signed() -> None:
     assert DOCUMENT == document.verify(BYTES, signed(), TRUST)
 
 
+@pytest.mark.timeout(60)
+@settings(max_examples=50)
 @given(strategies.worlds())
 def test_any_world_travels_and_compiles_alike(world: World) -> None:
     """An agent compiles something else than the operator did."""

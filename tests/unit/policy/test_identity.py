@@ -48,6 +48,9 @@ def epoch(*keys: Mapping[str, Any], **options: Any) -> Epoch:
     return builders.sample_epoch(token_issuer=issuer, **options)
 
 
+EPOCH = epoch()
+
+
 def token(name: str = "rsa", *, key: Any = None, alg: str = "", **changes: Any) -> str:
     claims: dict[str, Any] = {
         "iss": ISSUER,
@@ -218,4 +221,4 @@ def test_a_missing_secret_proves_nothing() -> None:
 )
 def test_never_raises_and_never_guesses(headers: Mapping[str, str]) -> None:
     """Some header makes the authentication raise, or proves a client by chance."""
-    assert not isinstance(identity.authenticate(headers, epoch(), NOW), ClientIdentity)
+    assert not isinstance(identity.authenticate(headers, EPOCH, NOW), ClientIdentity)

@@ -20,6 +20,7 @@ _FOLDER = Path(__file__).parents[2] / "crds"
 def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """A real API server that serves our CRDs; it fails where the binaries are missing."""
     folder = tmp_path_factory.mktemp("apiserver")
+    failure = ""
     try:
         with running_api_server(folder) as server:
             # In a thread: a test's event loop may be the one that asked for this fixture.
@@ -27,7 +28,9 @@ def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
                 thread.submit(asyncio.run, crds.install(server, crds.read(_FOLDER))).result()
             yield server
     except ApiServerError as error:
-        pytest.fail(str(error), pytrace=False)
+        failure = str(error)
+    if failure:
+        pytest.fail(failure, pytrace=False)
 
 
 @pytest.fixture

@@ -181,6 +181,8 @@ class _Case:
 
     @property
     def but(self) -> str:
+        if self.value == "":
+            return ", not an empty text"
         return f", not `{self.text}`" if self.text else ""
 
 

@@ -89,8 +89,8 @@ REFUSED = {
         "f:3:21: Namespace a: metadata.labels: must hold fields",
     ),
     "a misspelt field of the metadata": (
-        "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, lables: {}}\n",
-        "f:3:21: Namespace a: metadata.lables: there is no such field: did you mean `labels`?",
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, labelz: {}}\n",
+        "f:3:21: Namespace a: metadata.labelz: there is no such field: did you mean `labels`?",
     ),
     "a duplicate key": (
         "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, name: b}\n",

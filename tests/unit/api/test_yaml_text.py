@@ -148,7 +148,7 @@ def test_a_small_text_cannot_become_a_large_object() -> None:
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 20)]
     documents, faults = yaml_text.read("\n".join(lines))
 
-    assert () == documents
+    assert 0 == len(documents)  # not compared: to print them would take for ever
     assert "more than 200000 values" in faults[0].message
 
 

@@ -26,6 +26,7 @@ from demarc.api.schema import (
     AtomicList,
     Country,
     DnsLabel,
+    Length,
     Level,
     MapList,
     ObjectName,
@@ -53,16 +54,17 @@ def _text(value: object) -> object:
     raise PydanticCustomError(NOT_A_TIME, "must be a time with a zone")
 
 
-class _TimeSchema:
-    """The CRD form of a time."""
+class _TimePattern:
+    """The pattern in the CRD; `_text` is its twin."""
 
     def __get_pydantic_json_schema__(
         self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return handler(core_schema) | {"maxLength": 32, "pattern": TIME}
+        return handler(core_schema) | {"pattern": TIME}
 
 
-Time = Annotated[AwareDatetime, BeforeValidator(_text), _TimeSchema()]
+# an API server takes an empty text for any pattern and any format: the least length stands alone
+Time = Annotated[AwareDatetime, BeforeValidator(_text), _TimePattern(), Length(20, 32)]
 MAX_LEVEL = 5
 AllowedSet = Annotated[
     tuple[AllowedJurisdiction, ...], Field(min_length=1, max_length=64), SetList()

@@ -103,16 +103,16 @@ def test_a_misspelt_restriction_in_a_raw_patch_is_kept_and_refused_by_us(
     """A restriction was dropped between the user and us."""
     residency = sample["DataResidency/crd-cn-bank"]
     rules = [dict(each) for each in residency["spec"]["rules"]]
-    rules[0]["appliesTo"] = {"level": {"atLeast": 3}, "orgins": {"hasAny": ["CN"]}}
+    rules[0]["appliesTo"] = {"level": {"atLeast": 3}, "origns": {"hasAny": ["CN"]}}
     answer = api.send("PATCH", _path(residency), {"spec": {"rules": rules}}, content_type=_MERGE)
 
     found = load.parse(answer.body)
     assert answer.status == 200
     assert isinstance(found, tuple)
-    assert ["spec.rules[in-country].appliesTo.orgins"] == [each.field for each in found]
+    assert ["spec.rules[in-country].appliesTo.origns"] == [each.field for each in found]
 
 
-@pytest.mark.parametrize("field", ["when", "levle"])
+@pytest.mark.parametrize("field", ["when", "levell"])
 def test_an_empty_or_unknown_condition_of_a_permit_is_kept_by_server_side_apply(
     api: RawApi, sample: Mapping[str, dict[str, Any]], field: str
 ) -> None:

@@ -126,7 +126,10 @@ def judge(
         now: with a zone; registrations may have expired.
     """
     earlier = _earlier(previous)
-    cases = [_case(manifest, earlier, packs, home) for manifest in manifests]
+    cases = sorted(
+        (_case(manifest, earlier, packs, home) for manifest in manifests),
+        key=lambda case: case.ref,
+    )
     while True:
         chosen = [case.chosen for case in cases if case.chosen is not None]
         found = _refusals(chosen, credentials, now)

@@ -47,7 +47,11 @@ def changed(**changes: Any) -> bytes:
 
 def test_a_document_comes_back_as_it_was_signed() -> None:
     """A field is lost or changed on the way."""
+    closed = replace(DOCUMENT, public="Closed", public_reason="x", token_issuer=None)
+    data = document.canonical(closed)
+
     assert DOCUMENT == document.verify(BYTES, signed(), TRUST)
+    assert closed == document.verify(data, signed(data), TRUST)
 
 
 @pytest.mark.timeout(60)

@@ -389,17 +389,22 @@ async def test_a_broken_frontend_reads_like_any_other_error(
     assert [1] == taken(gateways.near)
 
 
+WITH_TRAILERS = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n"
+    b"\r\n2\r\n{}\r\n0\r\nx-demarc-cluster: egress\r\nx-other: 1\r\n\r\n"
+)
+
+
 async def test_trailers_of_a_request_are_dropped(gateways: Chain) -> None:
     """A trailer carries what the agent has not seen."""
-    await gateways.ask(
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n"
-        b"\r\n2\r\n{}\r\n0\r\nx-demarc-cluster: egress\r\nx-other: 1\r\n\r\n"
-    )
+    await gateways.ask(WITH_TRAILERS)
+    await gateways.call(gateways.egress, "inner", WITH_TRAILERS)
 
-    (asked,) = gateways.inner.agent.requests
     (got,) = gateways.near.requests
-    assert (b"{}", b"{}", ()) == (asked.body, got.body, got.trailers)
-    assert "egress" not in str(asked.headers)
+    (far,) = gateways.far.requests
+    assert [(b"{}", ())] * 2 == [(got.body, got.trailers), (far.body, far.trailers)]
+    for agent in (gateways.inner.agent, gateways.egress.agent, gateways.edge.agent):
+        assert "egress" not in str(agent.requests[0])
 
 
 # --- who may call ---------------------------------------------------------------------------------

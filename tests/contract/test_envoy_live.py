@@ -395,7 +395,7 @@ async def test_a_file_that_envoy_refuses_leaves_the_last_good_one(gateways: Chai
 
     assert "broken" != applied.lds
     assert {A.name, "egress"} == applied.clusters
-    assert ["demarc"] == list(applied.errors)
+    assert "demarc" in applied.errors
     assert (200, ANSWER) == ((await gateways.ask()).status, (await gateways.ask()).body)
 
 

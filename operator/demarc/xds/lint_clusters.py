@@ -129,7 +129,7 @@ def _addresses(cluster: Config, view: View, where: str) -> Iterator[Violation]:
             literal = value.get("socket_address", {}).get("address")
             if literal is None or not _inside(str(literal), cidrs):
                 yield Violation("I11", where, f"leads to `{value}`, outside its site's networks")
-        elif key in {"named_ports", "leds_cluster_locality_config", "resolver_name"}:
+        elif key in {"named_endpoints", "leds_cluster_locality_config", "resolver_name"}:
             yield Violation("I11", where, f"has `{key}`")
 
 

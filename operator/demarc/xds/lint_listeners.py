@@ -37,8 +37,8 @@ _PROBES = (
 _PSEUDO = (":method", ":path", ":scheme", ":authority", ":status")
 _CHAINS = {
     Role.INNER: ("ExtAuthz", "HeaderMutation", "Config", "Lua", "Router"),
-    Role.EGRESS: ("ExtAuthz", "HeaderMutation", "Lua", "Router"),
-    Role.EDGE: ("ExtAuthz", "HeaderMutation", "Lua", "Router"),
+    Role.EGRESS: ("ExtAuthz", "HeaderMutation", "Router"),
+    Role.EDGE: ("ExtAuthz", "HeaderMutation", "Router"),
 }
 _MANAGER_KEYS = frozenset(
     {

@@ -117,4 +117,4 @@ def _discovery(resources: Iterable[Config]) -> str:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
+    return json.dumps(value, sort_keys=True, separators=(",", ":")) + "\n"

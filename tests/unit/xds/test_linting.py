@@ -126,6 +126,18 @@ COMMON: Mapping[str, tuple[str, Mutation]] = {
             mutations=[{"remove": "x-demarc-cluster"}]
         ),
     ),
+    "early strip of one family only": (
+        "I1",
+        lambda c: manager(c)["early_header_mutation_extensions"][0]["typed_config"].update(
+            mutations=[{"remove_on_match": {"key_matcher": {"prefix": "x-demarc-"}}}]
+        ),
+    ),
+    "early strip by a matcher that nobody knows": (
+        "I1",
+        lambda c: manager(c)["early_header_mutation_extensions"][0]["typed_config"].update(
+            mutations=[{"remove_on_match": {"key_matcher": {"custom": {}}}}]
+        ),
+    ),
     "headers with underscores": (
         "I1",
         lambda c: without(manager(c), "common_http_protocol_options"),
@@ -196,10 +208,6 @@ COMMON: Mapping[str, tuple[str, Mutation]] = {
         "I3",
         lambda c: http(c, -2).update(clear_route_cache=True),
     ),
-    "another script": (
-        "I3",
-        lambda c: http(c, -2)["default_source_code"].update(inline_string="--"),
-    ),
     "a second network filter": (
         "I3",
         lambda c: c["listeners"][0]["filter_chains"][0]["filters"].append({"name": "x"}),
@@ -214,6 +222,12 @@ COMMON: Mapping[str, tuple[str, Mutation]] = {
         "I4",
         lambda c: route(c, "endpoint-whole")["match"]["headers"][0].update(
             string_match={"safe_regex": {"regex": REGEX}}
+        ),
+    ),
+    "the agent's cluster can be named": (
+        "I4",
+        lambda c: route(c, "endpoint-whole")["match"]["headers"][0].update(
+            string_match={"exact": "agent"}
         ),
     ),
     "another header names the cluster": (
@@ -332,6 +346,10 @@ COMMON: Mapping[str, tuple[str, Mutation]] = {
         lambda c: c["clusters"][0]["load_assignment"].update(
             endpoints=[{"address": {"socket_address": {"address": "api.example"}}}]
         ),
+    ),
+    "addresses from elsewhere": (
+        "I11",
+        lambda c: c["clusters"][0]["load_assignment"].update(named_endpoints={}),
     ),
     "a key in the configuration": (
         "I11",
@@ -477,6 +495,10 @@ INNER: Mapping[str, tuple[str, Mutation]] = {
         lambda c: without(protocol(c, "egress"), "http_filters"),
     ),
     "transform": ("I3", lambda c: extra_filter(c, "TransformConfig", 1)),
+    "another script": (
+        "I3",
+        lambda c: http(c, -2)["default_source_code"].update(inline_string="--"),
+    ),
     "metadata from requests": ("I3", lambda c: http(c, 2).update(request_rules=[{}])),
     "a filter in a private cluster": (
         "I3",
@@ -603,6 +625,45 @@ def test_a_file_that_is_missing_is_no_configuration() -> None:
     for name in ("cds.json", "lds.json", "rds.json", "bootstrap.json"):
         with pytest.raises(ValueError, match="whole configuration"):
             resources.read_files({key: text for key, text in files.items() if key != name})
+
+
+def dump_of(found: Parts) -> Parts:
+    """What Envoy's admin interface says of a configuration."""
+    return {
+        "configs": [
+            {"bootstrap": found["bootstrap"]},
+            {
+                "static_clusters": [{"cluster": {"name": "agent"}}],
+                "dynamic_active_clusters": [{"cluster": item} for item in found["clusters"]],
+            },
+            {
+                "dynamic_listeners": [
+                    *({"active_state": {"listener": item}} for item in found["listeners"]),
+                    {"name": "rejected", "error_state": {}},
+                ]
+            },
+            {"dynamic_route_configs": [{"route_config": item} for item in found["routes"]]},
+            {"scoped_routes": []},
+        ]
+    }
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_a_dump_is_read_like_the_files(role: Role) -> None:
+    """What Envoy runs cannot be compared with what was meant."""
+    found = parts(role)
+
+    read = resources.read_dump(dump_of(found))
+
+    assert () == linting.lint(read, _VIEWS[role], SETTINGS)
+    assert tuple(found["clusters"]) == read.clusters
+
+
+@pytest.mark.parametrize("dump", [{}, {"configs": [1]}, {"configs": [{"dynamic_listeners": [1]}]}])
+def test_what_is_no_dump_is_refused(dump: Parts) -> None:
+    """An answer of another program proves that all is well."""
+    with pytest.raises(ValueError, match="unknown form"):
+        resources.read_dump(dump)
 
 
 def test_a_violation_reads_as_one_line() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from demarc.policy.epoch import Epoch
 from demarc.xds import clusters, headers, translation, view
@@ -42,6 +42,7 @@ def reachable(text: str) -> list[str]:
     ]
 
 
+@settings(max_examples=50)
 @given(epochs.addressed())
 def test_every_endpoint_that_a_decision_may_name_has_its_cluster(
     case: tuple[Epoch, Addresses],
@@ -58,6 +59,7 @@ def test_every_endpoint_that_a_decision_may_name_has_its_cluster(
     assert (public if found.public_open else set()) == egress
 
 
+@settings(max_examples=50)
 @given(epochs.addressed())
 def test_no_cluster_leads_outside_the_networks_of_its_site(case: tuple[Epoch, Addresses]) -> None:
     """A false address in an EndpointSlice is used."""
@@ -72,6 +74,7 @@ def test_no_cluster_leads_outside_the_networks_of_its_site(case: tuple[Epoch, Ad
                 assert all(host.startswith(network) for host in reachable(text))
 
 
+@settings(max_examples=50)
 @given(epochs.addressed())
 def test_the_same_input_gives_the_same_bytes(case: tuple[Epoch, Addresses]) -> None:
     """Envoy reloads although nothing changed."""
@@ -83,6 +86,7 @@ def test_the_same_input_gives_the_same_bytes(case: tuple[Epoch, Addresses]) -> N
         assert () == translation.changes(files(role, found), files(role, found))
 
 
+@settings(max_examples=50)
 @given(epochs.epochs, epochs.epochs)
 def test_a_change_ends_in_the_new_files_and_never_lacks_a_cluster(old: Epoch, new: Epoch) -> None:
     """For a moment a request meets a route whose cluster is gone or not there yet."""

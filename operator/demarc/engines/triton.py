@@ -12,6 +12,7 @@ Source of the tensors: `triton_backend/all_models/llmapi/tensorrt_llm/config.pbt
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -124,15 +125,34 @@ class TritonEngine:
         except Exception as error:  # noqa: BLE001  # gRPC's own errors share no base with Triton's
             _raise(error)
         finally:
-            stream.cancel()
+            await _end(stream, finished=finish is not None)
         if finish is None:
             raise EngineFailedError("the engine ended its answer without a reason")
+
+
+async def _end(stream: Any, *, finished: bool) -> None:
+    """Leave a stream: a whole answer is read to the end of its stream, a part is cancelled.
+
+    A cancel that crosses the last message leaves Triton 24.10 with a request that never ends: the
+    server then waits for it until its exit timeout.
+    """
+    try:
+        if finished:
+            async with asyncio.timeout(_END_SECONDS):
+                async for _ in stream:
+                    pass
+    except Exception:  # noqa: BLE001, S110  # the answer is whole; what follows it says nothing
+        pass
+    finally:
+        stream.cancel()
 
 
 async def _once(request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
     yield request
 
 
+_END_SECONDS = 1.0
+"""How long the end of a stream is waited for behind its last message."""
 _OUTPUTS = [InferRequestedOutput("text_output"), InferRequestedOutput("finish_reason")]
 
 

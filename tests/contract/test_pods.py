@@ -166,6 +166,15 @@ async def test_readiness_decides_whether_an_address_is_served(tmp_path: Path) ->
         assert [{"name": "http", "port": PORT, "protocol": "TCP"}] == slices[0]["ports"]
 
 
+async def test_readiness_is_seen_when_it_comes_and_not_a_period_later(tmp_path: Path) -> None:
+    """The first attempt comes before the server listens; the second one would be in an hour."""
+    async with local_node(tmp_path) as node:
+        probe = http_probe(periodSeconds=3600)
+        await pods.apply(node, deployment("a", pod_spec(container(readinessProbe=probe))))
+
+        assert 1 == len(await pods.until_ready(node))
+
+
 async def test_a_failing_liveness_probe_restarts_the_container(tmp_path: Path) -> None:
     async with local_node(tmp_path) as node:
         spec = pod_spec(container(livenessProbe=http_probe("/live"), readinessProbe=http_probe()))
@@ -598,17 +607,30 @@ async def test_a_stopped_node_leaves_no_process_and_runs_its_pods_again(tmp_path
         await pods.apply(node, service("a"), deployment("a", spec, replicas=2))
         before = await pods.until_ready(node, 2)
         await pods.get(before[0], "/fork")
-        version = int((await node.list(POD)).resource_version)
 
     assert [] == pods.processes_of(str(tmp_path))
 
     async with local_node(tmp_path) as node:
         again = await pods.until_ready(node, 2)
-        newer = int((await node.list(POD)).resource_version)
 
         assert [p["metadata"]["uid"] for p in before] == [p["metadata"]["uid"] for p in again]
         assert [p["status"]["podIP"] for p in before] == [p["status"]["podIP"] for p in again]
-        assert newer > version
+
+
+async def test_a_started_node_counts_on_where_no_reader_has_been(tmp_path: Path) -> None:
+    """The last changes may be unkept: a reader who saw them must be told to list again."""
+    config = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"namespace": NAMESPACE, "name": "c"},
+    }
+    async with local_node(tmp_path) as node:
+        for _ in range(50):
+            await pods.apply(node, config)
+            await node.delete(Ref(CONFIG_MAP, NAMESPACE, "c"))
+        seen = int((await node.list(POD)).resource_version)
+    async with local_node(tmp_path) as node:
+        assert int((await node.list(POD)).resource_version) > seen
 
 
 async def test_a_killed_node_leaves_no_process_and_the_next_one_starts(tmp_path: Path) -> None:
@@ -628,6 +650,73 @@ async def test_a_killed_node_leaves_no_process_and_the_next_one_starts(tmp_path:
     await pods.until_no_process(str(tmp_path))
     async with local_node(tmp_path) as node:
         assert 1 == len(await pods.until_ready(node))
+
+
+async def test_a_node_killed_with_its_keeper_takes_its_programs_along(tmp_path: Path) -> None:
+    """Only what left its program's family is still there, and the next node ends it."""
+    program = Path(pods.__file__).with_name("node_program.py")
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, str(program), str(tmp_path), stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout is not None
+    async with asyncio.timeout(pods.LIMIT):
+        await child.stdout.readline()
+    family = {pid: _parent(pid) for pid in pods.processes_of(str(tmp_path))}
+    (keeper,) = [pid for pid, parent in family.items() if parent == child.pid]
+    (server,) = [pid for pid, parent in family.items() if parent == keeper]
+    child.send_signal(signal.SIGSTOP)  # so that it cannot see its keeper go
+    os.kill(keeper, signal.SIGKILL)
+
+    async def gone() -> bool | None:
+        return None if pods.is_alive(server) else True
+
+    await pods.eventually(gone)
+
+    assert [server] != pods.processes_of(str(tmp_path))  # its fork
+
+    child.kill()
+    await child.wait()
+    before = pods.processes_of(str(tmp_path))
+    async with local_node(tmp_path):
+        assert 1 == len(before)
+        assert not pods.is_alive(before[0])
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "Deployment"])
+async def test_a_pod_that_is_torn_away_still_holds_what_it_has(tmp_path: Path, kind: str) -> None:
+    """Its object is gone, its process is not: name, address and GPUs are not free yet."""
+    stubborn = container(args=[str(PORT), "stubborn"], readinessProbe=http_probe())
+    gpus = {"resources": {"limits": {"nvidia.com/gpu": "2"}}}
+    if kind == "StatefulSet":  # the same name again
+        make, spec = stateful_set, pod_spec(stubborn, terminationGracePeriodSeconds=1)
+    else:  # the same GPUs again
+        spec = pod_spec({**stubborn, **gpus}, terminationGracePeriodSeconds=1, **GPU)
+        make = deployment
+    async with local_node(tmp_path) as node:
+        await pods.apply(node, make("a", spec))
+        (pod,) = await pods.until_ready(node)
+        (row,) = node.pods()
+        ref = Ref(POD, NAMESPACE, row.name)
+        bare = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"namespace": NAMESPACE, "name": row.name},
+        }
+        await node.apply(bare, manager="demarc-local-kubelet")  # lets go of the finalizer
+        await node.delete(ref)
+
+        assert pods.is_alive(row.containers[0].pid)
+
+        def next_runs(items: Sequence[Manifest]) -> bool | None:
+            if not (items and pods.container_status(items[0], "server").get("containerID")):
+                return None
+            return pods.is_alive(row.containers[0].pid)
+
+        assert not await pods.until(node, POD, next_runs)
+
+        (again,) = await pods.until_ready(node)
+
+        assert again["metadata"]["uid"] != pod["metadata"]["uid"]
 
 
 async def test_pods_survive_the_end_of_their_keeper_by_being_started_again(tmp_path: Path) -> None:

@@ -186,9 +186,7 @@ def _fields(source: Mapping[str, Any]) -> PodFields:
 
 
 def _mode(source: Mapping[str, Any], default: int) -> int:
-    # a Secret's files are never wider than the user, whatever the manifest says
-    stated = int(source.get("defaultMode", default))
-    return stated & default if default == SECRET_MODE else stated
+    return int(source.get("defaultMode", default))
 
 
 def token_files(volume: Volume) -> tuple[TokenFile, ...]:
@@ -220,7 +218,7 @@ def _source_content(
             yield from _keys("ConfigMap", source, data, mode)
         case SecretFiles():
             data = sources.secrets.get(source.name)
-            yield from _keys("Secret", source, data, mode & SECRET_MODE)
+            yield from _keys("Secret", source, data, mode)
         case PodFields(items):
             for item in items:
                 text = field_text(pod, item.key)
@@ -242,7 +240,7 @@ def _keys(
         if item.key in data:
             item_mode = mode if item.mode is None else item.mode
             if kind == "Secret":
-                item_mode &= SECRET_MODE
+                item_mode &= SECRET_MODE  # never wider than the user, whatever the manifest says
             yield item.path, File(data[item.key], item_mode)
         elif not source.optional:
             raise MissingSource(f"{kind} `{source.name}` has no key `{item.key}`")

@@ -165,7 +165,7 @@ class _Keeper(asyncio.Protocol):
         if not started.done():
             started.set_exception(StartError(message["error"]))
 
-    def connection_lost(self, _exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio names it
         self.lost = True
         end_leftovers(self._marker)
         for started in self._starting.values():

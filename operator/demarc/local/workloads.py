@@ -279,7 +279,7 @@ def _stateful_pod(workload: Manifest, pod_name: str, revision: str) -> list[Mani
     pod = dict(_pod(workload, pod_name, labels))
     templates: Sequence[Mapping[str, Any]] = workload["spec"].get("volumeClaimTemplates") or ()
     claims: list[Manifest] = []
-    volumes = list(pod["spec"].get("volumes") or ())
+    volumes: list[Mapping[str, Any]] = list(pod["spec"].get("volumes") or ())
     for template in templates:
         volume = str(template["metadata"]["name"])
         claim = f"{volume}-{pod_name}"

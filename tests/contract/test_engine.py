@@ -205,11 +205,20 @@ async def test_a_model_that_is_not_there_is_unavailable(triton: RunningTriton) -
 
 
 @pytest.mark.engine
-async def test_a_request_larger_than_the_engine_fails(triton: RunningTriton) -> None:
+async def test_a_prompt_larger_than_the_engine_fails(triton: RunningTriton) -> None:
     triton.change()
     async with connected(triton) as engine:
         with pytest.raises(EngineFailedError):
-            await collect(engine, ask(PLAIN, max_tokens=5000))
+            await collect(engine, ask(PLAIN, prompt=Prompt("word " * 5000)))
+
+
+@pytest.mark.engine
+async def test_a_wish_larger_than_the_engine_is_cut(triton: RunningTriton) -> None:
+    triton.change()
+    async with connected(triton) as engine:
+        chunks = await collect(engine, ask(PLAIN, max_tokens=5000))
+
+    assert chunks[-1].finish is not None
 
 
 @pytest.mark.engine

@@ -36,10 +36,12 @@ class _Far:
         seconds: how long it is left alone this time.
         until: monotonic time at which a request may try it, or at which a trial without an answer
             counts as none.
+        is_tried: whether a request has been sent there since it failed last.
     """
 
     seconds: float
     until: float
+    is_tried: bool = False
 
 
 class FarSides:
@@ -57,6 +59,7 @@ class FarSides:
         """A request is sent there: after a failure it is the one that tries."""
         far = self._failed.get(endpoint)
         if far is not None:
+            far.is_tried = True
             far.until = now + far.seconds
 
     def failed(self, endpoint: str, now: float) -> bool:
@@ -65,11 +68,11 @@ class FarSides:
         if far is None:
             self._failed[endpoint] = _Far(FIRST_SECONDS, now + FIRST_SECONDS)
             return True
-        # Answers to what was sent before the first failure say nothing new.
-        if now < far.until - far.seconds + min(FIRST_SECONDS, far.seconds) / 2:
-            return False
-        far.seconds = min(2 * far.seconds, LAST_SECONDS)
-        far.until = now + far.seconds
+        # Without a trial, it is an answer to what was sent before the failure: nothing new.
+        if far.is_tried:
+            far.is_tried = False
+            far.seconds = min(2 * far.seconds, LAST_SECONDS)
+            far.until = now + far.seconds
         return False
 
     def answered(self, endpoint: str) -> bool:

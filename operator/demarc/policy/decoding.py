@@ -27,7 +27,7 @@ ESCAPE = (
 _BASE64_TOKEN = re2.compile(
     rb"[A-Za-z0-9+/_-]{16,}(?:\r?\n[ \t]*[A-Za-z0-9+/_-]{16,})*(?:\r?\n[ \t]*[A-Za-z0-9+/_-]+)?"
 )
-_HEX_TOKEN = re2.compile(rb"(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[\s:,;-]{0,2}){11,}")
+_HEX_TOKEN = re2.compile(rb"(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[\s:,;-]{0,2}){11,}[0-9A-Fa-f]?")
 _HEX_NOISE = re.compile(rb"0x|\\x|[\s:,;-]")
 _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _BACKSLASH = re.compile(

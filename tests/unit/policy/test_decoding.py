@@ -27,6 +27,11 @@ def test_base64_is_read_at_every_alignment(text: str, before: str, url: bool) ->
         assert any(text in said for said in decoded(f"see {token}, thanks"))
 
 
+@given(text=WORDS)
+def test_hex_is_read_at_every_alignment(text: str) -> None:
+    assert any(text in said for said in decoded(f"see a{text.encode().hex()}"))
+
+
 @given(text=WORDS, form=st.sampled_from(["", " ", ":", ", ", "-", "\\x", "0x"]))
 def test_hex_is_read_in_every_form(text: str, form: str) -> None:
     if form in {"\\x", "0x"}:

@@ -143,6 +143,11 @@ def test_an_encoded_number_split_over_parts_is_found(
     assert CARD in found(detectors, *run, runs=(run,))
 
 
+def test_a_card_inside_a_longer_chain_is_none(detectors: Detectors) -> None:
+    assert {CARD} == found(detectors, "620001234567890123")
+    assert set() == found(detectors, "7 62000 1234567 890123 12")
+
+
 def test_an_exhausted_budget_is_a_failure(detectors: Detectors) -> None:
     findings = detection.scan(Texts(["hello " * 100]), detectors, budget=50)
 

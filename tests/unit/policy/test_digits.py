@@ -57,6 +57,7 @@ def test_a_table_of_groups_of_four_holds_no_cards() -> None:
         ("5 110105\x1f19491231 0021 7", {"110105194912310021"}),
         ("110105, 1949-12-31, 0021 7", set()),
         ("110105,19491231,0021,7", set()),
+        ("5 110105-19491231 0021 7", set()),
     ],
 )
 def test_a_number_is_part_of_a_stretch(text: str, want: set[str]) -> None:

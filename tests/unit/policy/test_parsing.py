@@ -355,6 +355,9 @@ def test_split_text_is_joined_by_role_and_over_all() -> None:
     )
     runs = accepted(body).texts.reveal_runs()
 
+    answer = call()["messages"][0] | {"content": "one"}
+    later = {"role": "tool", "tool_call_id": "c", "content": "two"}
+    assert ("one", "f", "{}", "two") in accepted(chat(messages=[answer, later])).texts.reveal_runs()
     assert {("one", "two", "three"), ("one", "three"), ("k1", "k2"), ("1", "2")} <= set(runs)
 
 

@@ -101,6 +101,7 @@ def judge(body: bytes) -> Any:  # noqa: C901  # one rule a line, on purpose in o
 @example(document="[" * 32 + "]" * 32, before="", after="")
 @example(document="[" * 33 + "]" * 33, before="", after="")
 @example(document='{"\\\\":1,"\\u005c":1}', before="", after="")
+@example(document='{"a":"b\\\\","c:d":1}', before="", after="")
 @example(document='{"a":"\\\\\\":","b":1}', before="", after="")
 def test_both_agree_on_documents(document: str, before: str, after: str) -> None:
     check(f"{before}{document}{after}".encode())

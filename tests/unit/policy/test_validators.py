@@ -18,7 +18,7 @@ from support import identifiers
         (Validator.PRC_RESIDENT_ID, "11010519491231002x", True),
         (Validator.PRC_RESIDENT_ID, "440524188001010014", True),
         (Validator.PRC_RESIDENT_ID, "110105194912310021", False),
-        (Validator.PRC_RESIDENT_ID, "110105194902300026", False),
+        (Validator.PRC_RESIDENT_ID, "110105194902300020", False),
         (Validator.PRC_OLD_RESIDENT_ID, "110105491231002", True),
         (Validator.PRC_OLD_RESIDENT_ID, "110105490231002", False),
         (Validator.LUHN_ISSUER, "4111111111111111", True),

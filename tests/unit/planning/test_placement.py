@@ -8,7 +8,7 @@ from demarc.planning import placement
 
 
 @pytest.mark.parametrize(
-    ("product", "want_capability"),
+    "product, want_capability",
     [
         ("NVIDIA-H100-80GB-HBM3", 90),
         ("NVIDIA-A100-SXM4-80GB", 80),

@@ -222,6 +222,51 @@ async def test_an_error_of_a_frontend_passes_as_it_is(gateways: Chain) -> None:
     assert (422, b'{"error":"x"}') == (answer.status, answer.body)
 
 
+LIST = b'{"object":"list","data":[]}'
+
+
+async def listing(question: Message) -> bytes:
+    """The inner agent: asked about a list it names itself, asked for one it answers."""
+    if question.path.startswith("/decide/"):
+        return stay("agent")
+    return wire.answer(200, body=LIST, headers=(JSON,))
+
+
+async def test_the_list_of_models_comes_from_the_agent(gateways: Chain) -> None:
+    """Clients that list the models before they start do not start."""
+    gateways.inner.agent.handler = listing
+
+    answer = await gateways.ask(wire.request("/v1/models", method="GET", headers=(KEY,)))
+
+    assert (200, LIST) == (answer.status, answer.body)
+    question, request = gateways.inner.agent.requests
+    assert ("/decide/v1/models", "/v1/models") == (question.path, request.path)
+    assert ("Bearer k-1", None) == (
+        request.value("authorization"),
+        request.value("x-demarc-class"),
+    )
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        wire.request("/v1/models"),
+        wire.request("/v1/models/x", method="GET"),
+        wire.request("/livez", method="GET"),
+        chat(),
+    ],
+    ids=["POST", "a model", "another path", "chat"],
+)
+async def test_nothing_but_the_list_leads_back_to_the_agent(
+    gateways: Chain, payload: bytes
+) -> None:
+    """An agent that names itself is reached with a prompt."""
+    gateways.inner.agent.handler = listing
+
+    assert 503 == (await gateways.ask(payload)).status
+    assert 1 == len(gateways.inner.agent.requests)
+
+
 # --- no decision, no way --------------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ AGENT = "agent"
 
 _TYPE = "type.googleapis.com/envoy."
 _FILTERS = f"{_TYPE}extensions.filters.http."
+_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _LAST_PORT = 65535
 
 
@@ -60,6 +61,17 @@ def agent(settings: GatewaySettings) -> Config:
         "type": "STATIC",
         "connect_timeout": "0.25s",
         "circuit_breakers": _breakers(settings),
+        # The agent keeps idle connections longer: one that it closed under a question would be a
+        # refusal.
+        "typed_extension_protocol_options": {
+            _OPTIONS: {
+                "@type": f"{_TYPE}extensions.upstreams.http.v3.HttpProtocolOptions",
+                "common_http_protocol_options": {
+                    "idle_timeout": f"{settings.limits.keep_seconds}s"
+                },
+                "explicit_http_config": {"http_protocol_options": {}},
+            }
+        },
         "load_assignment": {
             "cluster_name": AGENT,
             "endpoints": [
@@ -127,11 +139,7 @@ def _cluster(
             "tcp_keepalive": {"keepalive_probes": 3, "keepalive_time": 30, "keepalive_interval": 5}
         },
         "transport_socket": socket,
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _protocol(
-                settings, guarded=guarded
-            )
-        },
+        "typed_extension_protocol_options": {_OPTIONS: _protocol(settings, guarded=guarded)},
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [

@@ -161,10 +161,13 @@ def _is_list_of_models(route: Config) -> bool:
     """Whether nothing but the list of models takes a route, by what it matches alone."""
     match = route.get("match", {})
     asked = {"name": headers.CLUSTER, "string_match": {"exact": AGENT}}
+    read = {"name": ":method", "string_match": {"exact": "GET"}}
+    found = [dict(item) for item in match.get("headers", ())]
     return (
         set(match) == {"path", "headers"}
         and match["path"] == MODELS_PATH
-        and asked in [dict(found) for found in match["headers"]]
+        and asked in found
+        and read in found
         and "cluster_header" not in route.get("route", {})
     )
 

@@ -143,7 +143,11 @@ def _models(version: str, limits: Limits) -> Config:
         "name": "models",
         "match": {
             "path": MODELS_PATH,
-            "headers": [_exactly(headers.CLUSTER, AGENT), _absent(headers.GRANT)],
+            "headers": [
+                _exactly(headers.CLUSTER, AGENT),
+                _exactly(":method", "GET"),
+                _absent(headers.GRANT),
+            ],
         },
         "route": {
             **_action({"cluster": AGENT}, limits),

@@ -494,6 +494,10 @@ INNER: Mapping[str, tuple[str, Mutation]] = {
         "I4",
         lambda c: without(protocol(c, "egress"), "http_filters"),
     ),
+    "any method leads to the agent": (
+        "I4",
+        lambda c: route(c, "models")["match"]["headers"].pop(1),
+    ),
     "transform": ("I3", lambda c: extra_filter(c, "TransformConfig", 1)),
     "another script": (
         "I3",

@@ -563,6 +563,65 @@ def _addresses(items: Sequence[Manifest]) -> Mapping[str, str]:
     return {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in items}
 
 
+async def test_a_disk_that_refuses_keeps_no_process_from_running(tmp_path: Path) -> None:
+    """The node cannot write what it sees; it goes on, and writes it when that works again."""
+    async with local_node(tmp_path) as node:
+        await pods.apply(node, deployment("a", pod_spec(container(readinessProbe=http_probe()))))
+        await pods.until_ready(node)
+        (row,) = node.pods()
+        files = tmp_path / "objects" / "Pod.v1"
+        files.rename(tmp_path / "aside")
+        files.touch()
+        os.kill(row.containers[0].pid, signal.SIGKILL)
+
+        async def restarted() -> bool | None:
+            (now,) = node.pods()
+            return True if now.ready and now.containers[0].restarts else None
+
+        await pods.eventually(restarted)
+        (stored,) = (await node.list(POD, namespace=NAMESPACE)).items
+
+        assert 0 == pods.container_status(stored, "server")["restartCount"]
+
+        files.unlink()
+        (tmp_path / "aside").rename(files)
+
+        def told(items: Sequence[Manifest]) -> bool | None:
+            count = pods.container_status(items[0], "server").get("restartCount")
+            return True if count and pods.ready_pods(items) else None
+
+        await pods.until(node, POD, told)
+
+
+async def test_a_manifest_that_makes_no_sense_hurts_nothing_else(tmp_path: Path) -> None:
+    spec = pod_spec(container(readinessProbe=http_probe()))
+    resources = {"limits": {"nvidia.com/gpu": "some"}}
+    async with local_node(tmp_path) as node:
+        await pods.apply(
+            node,
+            deployment("replicas", spec, replicas="many"),
+            deployment("probe", pod_spec(container(readinessProbe={"httpGet": {}}))),
+            deployment("amount", pod_spec(container(resources=resources))),
+            deployment("good", spec),
+        )
+
+        def good(items: Sequence[Manifest]) -> Manifest | None:
+            return next(iter(pods.ready_pods(items)), None)
+
+        pod = await pods.until(node, POD, good)
+        broken = await pods.until(
+            node,
+            DEPLOYMENT,
+            lambda items: next(
+                (item for item in items if pods.condition(item, "ReplicaFailure")), None
+            ),
+        )
+
+        assert "good" == pod["metadata"]["labels"]["app"]
+        assert "replicas" == broken["metadata"]["name"]
+        assert "Malformed" == pods.condition(broken, "ReplicaFailure", "reason")
+
+
 async def test_a_pod_reads_the_api_as_its_account_and_no_secret(tmp_path: Path) -> None:
     account = {
         "apiVersion": "v1",

@@ -13,21 +13,33 @@ nothing but time; a pass over objects that are as they should be writes nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from demarc.api import cluster, manifests
-from demarc.api.cluster import Change, Cluster, ClusterError, Kind, Manifest, Ref, WatchEvent
+from demarc.api.cluster import (
+    Change,
+    Cluster,
+    ClusterError,
+    Kind,
+    Manifest,
+    NotFoundError,
+    PermanentError,
+    Ref,
+    WatchEvent,
+)
 from demarc.local import endpoint_slices, pod_status, pods, scheduler, volumes, workloads
 from demarc.local.kubelet import MANAGER, Kubelet
 from demarc.local.node_settings import NodeSettings
 from demarc.local.pod_volumes import Claim
-from demarc.local.pods import Refusal
+from demarc.local.pods import MALFORMED, Refusal
 from demarc.local.scheduler import Placed, Unschedulable
 from demarc.local.state import State
 from demarc.local.workloads import Step
 
+_AGAIN_SECONDS: Final = 1.0
 _SCHEDULER: Final = "demarc-local-scheduler"
 _WAKING: Final = frozenset(
     {
@@ -92,6 +104,7 @@ class Control:
         self._now = now
         self._ids = ids
         self._woken = woken
+        self._behind = False
 
     def wake(self, ref: Ref) -> None:
         """An object has changed."""
@@ -103,25 +116,37 @@ class Control:
     async def run(self, tasks: asyncio.TaskGroup) -> None:
         """Look at everything whenever something has changed; pods run in `tasks`."""
         while True:
-            await self._woken.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_AGAIN_SECONDS if self._behind else None):
+                    await self._woken.wait()
             self._woken.clear()
             await self.look(tasks)
 
     async def look(self, tasks: asyncio.TaskGroup) -> None:
-        """One pass."""
-        for workload in self._objects.all(cluster.DEPLOYMENT):
-            await self._step(workload)
-        for workload in self._objects.all(cluster.STATEFUL_SET):
-            await self._step(workload)
+        """One pass; what cannot be dealt with now is looked at again soon."""
+        self._behind = False
+        for kind in (cluster.DEPLOYMENT, cluster.STATEFUL_SET):
+            for workload in self._objects.all(kind):
+                await self._attempt(self._step(workload))
         for claim in self._objects.all(cluster.PERSISTENT_VOLUME_CLAIM):
-            await self._bind(claim)
+            await self._attempt(self._bind(claim))
         for pod in self._objects.all(cluster.POD):
             if not pod["spec"].get("nodeName") and not workloads.is_ending(pod):
-                await self._schedule(pod)
-        await self._kubelet.sync(self._objects.all(cluster.POD), tasks)
+                await self._attempt(self._schedule(pod))
+        if not await self._kubelet.sync(self._objects.all(cluster.POD), tasks):
+            self._behind = True
         for service in self._objects.all(cluster.SERVICE):
             if service["spec"].get("selector"):
-                await self._publish(service)
+                await self._attempt(self._publish(service))
+
+    async def _attempt(self, work: Coroutine[Any, Any, None]) -> None:
+        """One object's trouble, a full disk say, is not that of the others."""
+        try:
+            await work
+        except NotFoundError:
+            return  # it went in this pass
+        except (ClusterError, OSError):
+            self._behind = True
 
     # 1
 
@@ -132,14 +157,19 @@ class Control:
             await self._write_status(workload, _failure(workload, "UnknownField", message))
             return
         owned = workloads.owned(workload, self._objects.all(cluster.POD))
-        step = (
-            workloads.deployment(workload, owned, suffix=self._suffix)
-            if workload["kind"] == cluster.DEPLOYMENT.name
-            else workloads.stateful_set(workload, owned)
-        )
+        try:
+            step = (
+                workloads.deployment(workload, owned, suffix=self._suffix)
+                if workload["kind"] == cluster.DEPLOYMENT.name
+                else workloads.stateful_set(workload, owned)
+            )
+        except MALFORMED as error:
+            message = f"a field cannot be understood: {error}"
+            await self._write_status(workload, _failure(workload, "Malformed", message))
+            return
         try:
             await self._take(step)
-        except ClusterError as error:
+        except PermanentError as error:
             await self._kubelet.event(workload, "FailedCreate", str(error), warning=True)
         await self._write_status(workload, step.status)
 
@@ -157,18 +187,15 @@ class Control:
         timed = pod_status.keep_times(conditions, manifest, self._now())
         full = {**status, "conditions": timed} if conditions else status
         metadata = manifest["metadata"]
-        try:
-            await self._store.apply_status(
-                {
-                    "apiVersion": manifest["apiVersion"],
-                    "kind": manifest["kind"],
-                    "metadata": {"namespace": metadata["namespace"], "name": metadata["name"]},
-                    "status": full,
-                },
-                manager=MANAGER,
-            )
-        except ClusterError:
-            return  # it went in this pass; or the next change brings another try
+        await self._store.apply_status(
+            {
+                "apiVersion": manifest["apiVersion"],
+                "kind": manifest["kind"],
+                "metadata": {"namespace": metadata["namespace"], "name": metadata["name"]},
+                "status": full,
+            },
+            manager=MANAGER,
+        )
 
     # 2
 
@@ -182,17 +209,8 @@ class Control:
     # 3
 
     async def _schedule(self, pod: Manifest) -> None:
-        missing = self._missing_claim(pod)
-        placed = [item for item in self._objects.all(cluster.POD) if item["spec"].get("nodeName")]
-        uids = {item["metadata"]["uid"] for item in placed}
-        gone = [item for item in self._kubelet.running() if item["metadata"]["uid"] not in uids]
-        outcome = (
-            Unschedulable(missing)
-            if missing
-            else scheduler.place(pod, self._settings.nodes, [*placed, *gone])
-        )
         metadata = pod["metadata"]
-        match outcome:
+        match self._place(pod):
             case Placed(node):
                 await self._store.apply(
                     {
@@ -212,6 +230,18 @@ class Control:
                 status = pod_status.unschedulable(message, before=pod, now=self._now())
                 await self._write_status(pod, status)
                 await self._kubelet.event(pod, "FailedScheduling", message, warning=True)
+
+    def _place(self, pod: Manifest) -> Placed | Unschedulable:
+        missing = self._missing_claim(pod)
+        if missing:
+            return Unschedulable(missing)
+        placed = [item for item in self._objects.all(cluster.POD) if item["spec"].get("nodeName")]
+        uids = {item["metadata"]["uid"] for item in placed}
+        gone = [item for item in self._kubelet.running() if item["metadata"]["uid"] not in uids]
+        try:
+            return scheduler.place(pod, self._settings.nodes, [*placed, *gone])
+        except MALFORMED as error:
+            return Unschedulable(f"a field cannot be understood: {error}")
 
     def _missing_claim(self, pod: Manifest) -> str:
         plan = pods.parse(pod)
@@ -240,14 +270,11 @@ class Control:
         ]
         slices = endpoint_slices.render(service, mine)
         names = {item["metadata"]["name"] for item in slices}
-        try:
-            for item in slices:
-                await self._store.apply(item, manager=MANAGER)
-            for stale in self._objects.all(cluster.ENDPOINT_SLICE):
-                if _belongs(stale, service) and stale["metadata"]["name"] not in names:
-                    await self._store.delete(manifests.ref_of(stale))
-        except ClusterError as error:
-            await self._kubelet.event(service, "FailedToUpdateEndpoints", str(error), warning=True)
+        for item in slices:
+            await self._store.apply(item, manager=MANAGER)
+        for stale in self._objects.all(cluster.ENDPOINT_SLICE):
+            if _belongs(stale, service) and stale["metadata"]["name"] not in names:
+                await self._store.delete(manifests.ref_of(stale))
         if service["spec"].get("type") == "LoadBalancer":
             ingress = [{"ip": address} for address in endpoint_slices.addresses(slices)]
             await self._write_status(service, {"loadBalancer": {"ingress": ingress}})

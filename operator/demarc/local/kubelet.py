@@ -15,8 +15,17 @@ from fnmatch import fnmatchcase
 from typing import Any, Final, Protocol
 
 from demarc.api import cluster
-from demarc.api.cluster import Cluster, ClusterError, Kind, Manifest, NotFoundError, Ref
+from demarc.api.cluster import (
+    Cluster,
+    ClusterError,
+    Kind,
+    Manifest,
+    NotFoundError,
+    PermanentError,
+    Ref,
+)
 from demarc.local import addresses, pod_status, pods
+from demarc.local.addresses import NoAddressError
 from demarc.local.images import ImageTable
 from demarc.local.node_settings import ContainerRow, NodeSettings, PodRow
 from demarc.local.pod_events import PodEvents
@@ -88,6 +97,7 @@ class Kubelet:
         self._runners: dict[str, PodRunner] = {}  # by uid
         self._addresses = state.addresses()
         self._tokens: dict[tuple[str, str, int], _Token] = {}
+        self._unreported: set[str] = set()  # uids whose stored status is not the last one
         self._closing = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -183,11 +193,19 @@ class Kubelet:
             return  # its namespace is gone: nobody can read it any more
 
     async def _write_status(self, pod: Manifest, status: Mapping[str, Any]) -> None:
+        """Write it, or remember that it is still to be written."""
+        uid = str(pod["metadata"]["uid"])
         manifest = {**_manifest(_pod_ref(pod)), "status": status}
         try:
             await self._store.apply_status(manifest, manager=_HOLDER)
         except NotFoundError:
-            return
+            self._unreported.discard(uid)
+        except ClusterError:
+            if uid not in self._unreported:
+                self._unreported.add(uid)
+                self._freed()
+        else:
+            self._unreported.discard(uid)
 
     # what the node asks
 
@@ -203,13 +221,14 @@ class Kubelet:
             ):
                 runner.see()
 
-    async def sync(self, wanted: Iterable[Manifest], tasks: asyncio.TaskGroup) -> None:
-        """Start what should run, end what should not.
+    async def sync(self, wanted: Iterable[Manifest], tasks: asyncio.TaskGroup) -> bool:
+        """Start what should run, end what should not; false if that could not be done for all.
 
         Args:
             wanted: all pods.
             tasks: where they run.
         """
+        done = True
         by_uid = {str(pod["metadata"]["uid"]): pod for pod in wanted}
         for uid, runner in self._runners.items():
             pod = by_uid.get(uid)
@@ -219,12 +238,17 @@ class Kubelet:
                 self._update(runner, pod)
         names = {_pod_ref(runner.pod) for runner in self._runners.values()}
         for uid, pod in by_uid.items():
-            if uid in self._runners:
-                continue
-            if "deletionTimestamp" in pod["metadata"]:
-                await self._release(pod)
-            elif _pod_ref(pod) not in names and not self._closing:
-                await self._start(pod, tasks)
+            try:
+                if uid in self._runners:
+                    if uid in self._unreported:
+                        await self.report(self._runners[uid])
+                elif "deletionTimestamp" in pod["metadata"]:
+                    await self._release(pod)
+                elif _pod_ref(pod) not in names and not self._closing:
+                    await self._start(pod, tasks)
+            except (ClusterError, OSError, NoAddressError):
+                done = False  # a full disk, say: the other pods go on, this one is tried again
+        return done and not self._unreported
 
     def _update(self, runner: PodRunner, pod: Manifest) -> None:
         before, after = runner.pod["metadata"], pod["metadata"]
@@ -310,12 +334,9 @@ class Kubelet:
             self._freed()
         self._tokens = {key: token for key, token in self._tokens.items() if key[0] != uid}
         pod = self._objects.find(_pod_ref(runner.pod))
-        is_there = pod is not None and pod["metadata"]["uid"] == uid
-        if not is_there or (pod is not None and "deletionTimestamp" in pod["metadata"]):
+        if pod is None or pod["metadata"]["uid"] != uid:
             self._state.remove_pod(uid)
-            self._bound_logs()
-        if is_there and pod is not None and "deletionTimestamp" in pod["metadata"]:
-            await self._release(pod)
+        self._bound_logs()  # a pod that was deleted is released by the look that this end brings
 
     def _bound_logs(self) -> None:
         logs = (
@@ -330,12 +351,13 @@ class Kubelet:
         await self._store.apply(held, manager=_HOLDER)
 
     async def _release(self, pod: Manifest) -> None:
-        """Take the finalizer away: the object goes."""
+        """Take the finalizer away: the object goes, and its folders."""
+        uid = str(pod["metadata"]["uid"])
+        self._state.remove_pod(uid)
+        self._unreported.discard(uid)
         try:
-            await self._store.apply(
-                _manifest(_pod_ref(pod), uid=pod["metadata"]["uid"]), manager=_HOLDER
-            )
-        except ClusterError:
+            await self._store.apply(_manifest(_pod_ref(pod), uid=uid), manager=_HOLDER)
+        except PermanentError:
             return  # it went meanwhile
 
     async def close(self) -> None:

@@ -32,6 +32,7 @@ from demarc.local.pods import Container, PodPlan, Role
 from demarc.local.process import Command, StartError
 
 _LEAST_GRACE: Final = 2.0  # seconds that a sidecar gets however long the main containers took
+_AGAIN_SECONDS: Final = 5.0
 _CREATING: Final = "ContainerCreating"
 _CRASHING: Final = "CrashLoopBackOff"
 
@@ -204,7 +205,6 @@ class PodRunner:
             added=self.site.added.get(container.name, {}),
             kubeconfig=str(folders.credentials / "kubeconfig") if self.site.credentials else "",
         )
-        volumes.make_folder(folders.home / container.name)
         while True:
             changed = self._changed
             found = await self._plan(container, place)
@@ -215,13 +215,16 @@ class PodRunner:
             if waiting != state:
                 await self._set(container.name, waiting)
                 await self._tell("Failed", f"{found.reason}: {found.message}", warning=True)
-            await changed.wait()
+            await _wait(changed, _AGAIN_SECONDS)
 
     async def _plan(self, container: Container, place: Place) -> Launch | launch.Waiting:
         try:
+            volumes.make_folder(Path(place.home))
             sources = await self._host.sources(self)
         except MissingSource as missing:
             return launch.Waiting("CreateContainerConfigError", str(missing))
+        except OSError as error:
+            return launch.Waiting("CreateContainerError", f"no folder: {error.strerror}")
         return launch.plan(container, pod_files.located(self), sources, place, self._host.table)
 
     def _code(self, name: str) -> int:
@@ -273,6 +276,7 @@ class PodRunner:
 
     async def _make_volumes(self) -> None:
         """Step 1."""
+        told = ""
         while True:
             changed = self._changed
             trouble = await pod_files.write(self, self._host)
@@ -280,20 +284,29 @@ class PodRunner:
                 return
             for name, state in self.states.items():
                 await self._set(name, replace(state, state=Waiting(_CREATING, trouble)))
-            await self._tell("FailedMount", trouble, warning=True)
-            await changed.wait()
+            if trouble != told:
+                await self._tell("FailedMount", trouble, warning=True)
+            told = trouble
+            await _wait(changed, _AGAIN_SECONDS)
 
     async def _renew(self) -> None:
         """Keep files like the objects that they come from, and tokens fresh."""
         life = pod_files.renewal_seconds(self)
+        told = ""
         while True:
-            changed = self._changed
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(life):
-                    await changed.wait()
+            changed = self._changed  # taken first: a change during the write brings another one
             trouble = await pod_files.write(self, self._host)
-            if trouble:
+            if trouble and trouble != told:
                 await self._tell("FailedMount", trouble, warning=True)
+            told = trouble
+            await _wait(changed, _AGAIN_SECONDS if trouble else life)
+
+
+async def _wait(changed: asyncio.Event, seconds: float | None) -> None:
+    """Wait for a change, but not for ever where time alone may help: a disk can be full."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await changed.wait()
 
 
 def _restarts(pod: Manifest, container: str) -> int:

@@ -19,6 +19,8 @@ from demarc.api.cluster import Kind, Manifest
 from demarc.local import pod_fields, pod_volumes
 from demarc.local.pod_volumes import ConfigMapFiles, Files, SecretFiles, Volume
 
+MALFORMED: Final = (AttributeError, KeyError, TypeError, ValueError)
+"""What reading a manifest raises where an API server's schema would have refused it."""
 _GRACE_SECONDS: Final = 30
 _HTTPS_SCHEMES: Final = {"HTTP": False, "HTTPS": True}
 
@@ -146,6 +148,13 @@ class Refusal:
 
 def parse(pod: Manifest) -> PodPlan | Refusal:
     """What the pod asks for, or why it cannot run here."""
+    try:
+        return _parse(pod)
+    except MALFORMED as error:
+        return Refusal((f"a field of the pod cannot be understood: {error}",))
+
+
+def _parse(pod: Manifest) -> PodPlan | Refusal:
     spec: Mapping[str, Any] = pod["spec"]
     problems = [f"field `{path}` is not known on this machine" for path in pod_fields.unknown(spec)]
     if problems:

@@ -92,7 +92,10 @@ class Processes:
         """
         async with self._opening:
             if self._keeper is None or self._keeper.lost:
-                self._keeper = await _Keeper.open(self._marker, self._log)
+                try:
+                    self._keeper = await _Keeper.open(self._marker, self._log)
+                except OSError as error:
+                    raise StartError(f"cannot start a keeper: {error.strerror}") from error
             keeper_now = self._keeper
         self._number += 1
         return await keeper_now.start(self._number, command, self._marker)

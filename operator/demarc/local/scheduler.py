@@ -20,6 +20,7 @@ from demarc.api.cluster import Manifest
 
 _NOT_COUNTED: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
+_PODS_PER_NODE: Final = 253  # addresses of a /24 without network, node and broadcast
 _KEEPING_AWAY: Final = frozenset({"NoSchedule", "NoExecute"})
 
 
@@ -117,6 +118,8 @@ def place(
     fitting: list[NodeDescription] = []
     for node in nodes:
         against = tuple(_against(pod, node, wanted, held[node.name]))
+        if not against and count[node.name] >= _PODS_PER_NODE:
+            against = ("Too many pods",)
         reasons.update(against)
         if not against:
             fitting.append(node)

@@ -171,8 +171,8 @@ def residencies(draw: st.DrawFn, name: str) -> Row:
     for field, rows in (
         ("floors", st.lists(floors, max_size=draw(mostly(0, 2)))),
         ("registrations", st.lists(registrations(), min_size=1, max_size=draw(mostly(1, 2)))),
-        ("clearances", st.lists(clearances, max_size=draw(mostly(1, 2)))),
-        ("rules", st.lists(rules, max_size=draw(mostly(1, 2)))),
+        ("clearances", st.lists(clearances, min_size=1, max_size=draw(mostly(1, 2)))),
+        ("rules", st.lists(rules, min_size=1, max_size=draw(mostly(2, 1)))),
     ):
         if found := draw(rows):
             spec[field] = [{**row, "name": f"{name}-{i}"} for i, row in enumerate(found)]
@@ -224,7 +224,7 @@ def identity(tenant: str, app: str, number: int) -> ClientIdentity:
 
 clearances: st.SearchStrategy[Row] = st.builds(
     lambda names, clears: {"sites": names, **clears},
-    some(("home", "sg", "us")),
+    mostly(["sg"], ["home", "sg"], ["us", "sg"], ["home"]),
     st.sampled_from(
         [
             {"maxLevel": 5, "unclassified": "Accept"},

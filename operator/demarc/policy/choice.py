@@ -10,7 +10,7 @@ INVARIANT: an endpoint whose health is unknown is not taken.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from demarc.api.v1alpha1.common import Scope
 from demarc.policy.decision import Eligible, Health, Needs, Unavailable
@@ -33,10 +33,15 @@ def choose(
         order: the app that asks; its policy says Cheapest or Listed.
         needs: for the cost.
     """
-    for endpoint in ranked(eligible, order, needs):
-        known = health.get(endpoint.name)
-        if known is not None and known.up:
-            return endpoint
+    up = tuple(
+        [
+            endpoint
+            for endpoint in eligible.endpoints
+            if (known := health.get(endpoint.name)) is not None and known.up
+        ]
+    )
+    if up:
+        return min(up, key=_key(eligible, order, needs)) if len(up) > 1 else up[0]
     count = len(eligible.endpoints)
     few = "the one endpoint" if count == 1 else f"none of the {count} endpoints"
     is_up = "is not available" if count == 1 else "is available"
@@ -45,28 +50,7 @@ def choose(
 
 def ranked(eligible: Eligible, order: App, needs: Needs) -> tuple[Endpoint, ...]:
     """All permitted endpoints in the app's order; health is not looked at."""
-    if len(eligible.endpoints) == 1:
-        return eligible.endpoints
-    place = {target: index for index, target in enumerate(eligible.targets)}
-    last = len(place)
-
-    if order.order != "Cheapest" or _currencies(eligible.endpoints) > 1:
-        # Amounts of two currencies have no order. Validation refuses them as MixedCurrency; where
-        # they are in force all the same, prices say nothing.
-        if order.order == "Cheapest":
-            return tuple(sorted(eligible.endpoints, key=lambda e: _tie(e, place, last)))
-        return tuple(
-            sorted(
-                eligible.endpoints,
-                key=lambda e: (place.get(e.target, last), e.scope is not Scope.PRIVATE, e.site),
-            )
-        )
-
-    def key(endpoint: Endpoint) -> tuple[bool, int, tuple[bool, int, str, str]]:
-        units = cost(endpoint, needs)
-        return (units is None, units or 0, _tie(endpoint, place, last))
-
-    return tuple(sorted(eligible.endpoints, key=key))
+    return tuple(sorted(eligible.endpoints, key=_key(eligible, order, needs)))
 
 
 def cost(endpoint: Endpoint, needs: Needs) -> int | None:
@@ -83,16 +67,29 @@ def amount(units: int) -> str:
     return f"{whole}.{rest:015d}".rstrip("0").rstrip(".")
 
 
-def _currencies(endpoints: tuple[Endpoint, ...]) -> int:
-    return len({endpoint.price.currency for endpoint in endpoints if endpoint.price is not None})
+Key = Callable[[Endpoint], tuple[int | bool | str, ...]]
 
 
-def _tie(
-    endpoint: Endpoint, place: Mapping[tuple[str, str], int], last: int
-) -> tuple[bool, int, str, str]:
-    return (
-        endpoint.scope is not Scope.PRIVATE,
-        place.get(endpoint.target, last),
-        endpoint.site,
-        endpoint.name,
-    )
+def _key(eligible: Eligible, order: App, needs: Needs) -> Key:
+    """What an app's order compares, with ties broken to the end: no two endpoints are equal."""
+    place = {target: index for index, target in enumerate(eligible.targets)}
+    last = len(place)
+
+    def listed(endpoint: Endpoint) -> tuple[int | bool | str, ...]:
+        at = place.get(endpoint.target, last)
+        return (at, endpoint.scope is not Scope.PRIVATE, endpoint.site, endpoint.name)
+
+    def tie(endpoint: Endpoint) -> tuple[int | bool | str, ...]:
+        at = place.get(endpoint.target, last)
+        return (endpoint.scope is not Scope.PRIVATE, at, endpoint.site, endpoint.name)
+
+    def cheapest(endpoint: Endpoint) -> tuple[int | bool | str, ...]:
+        units = cost(endpoint, needs)
+        return (units is None, units or 0, *tie(endpoint))
+
+    if order.order != "Cheapest":
+        return listed
+    # Amounts of two currencies have no order. Validation refuses them as MixedCurrency; where they
+    # are in force all the same, prices say nothing.
+    currencies = {each.price.currency for each in eligible.endpoints if each.price is not None}
+    return cheapest if len(currencies) <= 1 else tie

@@ -81,7 +81,12 @@ def authenticate(
 
 def _is_token68(credential: str) -> bool:
     """Visible ASCII only: what every hop reads the same way."""
-    return 0 < len(credential) <= _MAX_CREDENTIAL and all("!" <= c <= "~" for c in credential)
+    return (
+        0 < len(credential) <= _MAX_CREDENTIAL
+        and credential.isascii()
+        and credential.isprintable()
+        and " " not in credential
+    )
 
 
 def _by_key(credential: str, epoch: Epoch) -> ClientIdentity | None:

@@ -68,11 +68,11 @@ def permit(request: Request, epoch: Epoch, now: datetime) -> Eligible | Deny:
     judgement = Judgement(
         label,
         _provenance(request, grounds),
-        Removals(epoch, table.app, grounds, label, request.needs, model.mask, model.mask & ~able),
+        Removals(epoch, table.app, grounds, label, request.needs, model.mask & ~able),
         "" if epoch.public_open else epoch.public_reason or "the epoch closes it",
     )
     if able:
-        return Eligible(epoch.tables.members(able), judgement, model.targets)
+        return Eligible(model.members(able), judgement, model.targets)
     if not permitted:
         return Deny(DenyReason.POLICY_DENIED, _denied(request.model, label, judgement), judgement)
     return _unable(request, epoch, permitted, judgement)
@@ -204,11 +204,10 @@ class Removals(Sequence[Removal]):
     grounds: Grounds
     label: Label
     needs: Needs
-    considered: int
     removed: int
 
     def __iter__(self) -> Iterator[Removal]:
-        for endpoint in self.epoch.tables.members(self.considered):
+        for endpoint in self.epoch.tables.members(self.removed):
             found = removal(endpoint, self.epoch, self.app, self.grounds, self.label) or inability(
                 endpoint, self.needs
             )

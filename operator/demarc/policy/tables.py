@@ -37,10 +37,19 @@ ByLevel = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class ModelTable:
-    """The endpoints of one model's targets."""
+    """The endpoints of one model's targets.
+
+    Attributes:
+        bits: each endpoint with its bit, sorted by name.
+    """
 
     targets: tuple[tuple[str, str], ...]
     mask: int
+    bits: tuple[tuple[int, Endpoint], ...]
+
+    def members(self, mask: int) -> tuple[Endpoint, ...]:
+        """Those of this model's endpoints that are in a mask, sorted by name."""
+        return tuple([endpoint for bit, endpoint in self.bits if mask & bit])
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +280,15 @@ def _app_table(
     return AppTable(
         app=app,
         models={
-            model: ModelTable(targets, _mask(endpoint.target in targets for endpoint in endpoints))
+            model: ModelTable(
+                targets,
+                _mask(endpoint.target in targets for endpoint in endpoints),
+                tuple(
+                    (1 << index, endpoint)
+                    for index, endpoint in enumerate(endpoints)
+                    if endpoint.target in targets
+                ),
+            )
             for model, targets in app.models.items()
         },
         registered={credential: grounds(row) for row in counted for credential in row.credentials},

@@ -53,6 +53,11 @@ def test_agrees_with_the_oracle(world: World, asked: Asked, now: datetime, *, pu
     assert {name for name, layer in want.items() if layer is None} == {e.name for e in kept}
     assert {name: layer for name, layer in want.items() if layer} == removals
     assert len(removals) == len(decided.judgement.removals)
+    epoch = world.epoch(public=public)
+    table = epoch.tables.apps[caller.tenant, caller.app]
+    grounds, label = table.grounds(caller.credential, now), decided.judgement.label
+    for endpoint in kept:
+        assert permission.removal(endpoint, epoch, table.app, grounds, label) is None
 
 
 @given(

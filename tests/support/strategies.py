@@ -172,7 +172,7 @@ def residencies(draw: st.DrawFn, name: str) -> Row:
         ("floors", st.lists(floors, max_size=draw(mostly(0, 2)))),
         ("registrations", st.lists(registrations(), min_size=1, max_size=draw(mostly(1, 2)))),
         ("clearances", st.lists(clearances, min_size=1, max_size=draw(mostly(1, 2)))),
-        ("rules", st.lists(rules, min_size=1, max_size=draw(mostly(2, 1)))),
+        ("rules", st.lists(rules, min_size=draw(mostly(0, 1)), max_size=2)),
     ):
         if found := draw(rows):
             spec[field] = [{**row, "name": f"{name}-{i}"} for i, row in enumerate(found)]

@@ -139,6 +139,23 @@ async def test_a_second_request_before_the_answer_ends_the_connection(rig: Rig) 
     assert 1 == sum("first" in r.prompt.reveal() for r in rig.engine.requests)
 
 
+async def test_a_second_request_during_the_answer_ends_the_connection_too(rig: Rig) -> None:
+    rig.engine.hold_after = 1
+    async with rig.wire() as wire:
+        await wire.send(post(chat(stream=True), decision="one"))
+        await wire.head()
+        await wire.send(post(chat(), decision="two"))
+        async with rig.wire() as other:  # by its answer the frontend has read what came before
+            await other.send(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
+            await other.answer()
+        rig.engine.release()
+        chunks, trailers = await wire.answer_rest()
+        assert await wire.ended()
+
+    assert b"[DONE]" in chunks[-1]
+    assert trailers["x-demarc-usage"].endswith("finish=stop")
+
+
 @pytest.mark.parametrize(
     "raw,want",
     [

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -189,8 +190,10 @@ class Wire:
 
 
 @asynccontextmanager
-async def wire(port: int, context: ssl.SSLContext | None) -> AsyncGenerator[Wire]:
-    reader, writer = await asyncio.open_connection(LOOPBACK, port, ssl=context)
+async def wire(
+    port: int, context: ssl.SSLContext | None, address: str = LOOPBACK
+) -> AsyncGenerator[Wire]:
+    reader, writer = await asyncio.open_connection(address, port, ssl=context)
     try:
         yield Wire(reader, writer)
     finally:
@@ -215,6 +218,15 @@ def post(body: bytes, *, decision: str = "d1", **headers: str) -> bytes:
     }
     rows = "".join(f"{name}: {value}\r\n" for name, value in given.items() if value)
     return f"POST /v1/chat/completions HTTP/1.1\r\n{rows}\r\n".encode() + body
+
+
+def free_ports(address: str, count: int) -> list[int]:
+    """Ports that nothing listens on just now."""
+    with ExitStack() as sockets:
+        held = [sockets.enter_context(socket.socket()) for _ in range(count)]
+        for item in held:
+            item.bind((address, 0))
+        return [item.getsockname()[1] for item in held]
 
 
 async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 30) -> None:

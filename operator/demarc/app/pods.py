@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import signal
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -25,8 +29,16 @@ class PodError(Exception):
 
 
 def run_frontend(options: FrontendOptions) -> None:
-    """Serve until SIGTERM."""
-    uvloop.run(server.serve(options, now=clock.now))
+    """Serve until SIGTERM, then drain; a second one ends the drain."""
+    uvloop.run(_until_told(server.serve(options, now=clock.now)))
+
+
+async def _until_told(work: Coroutine[Any, Any, None]) -> None:
+    """Cancel the work at SIGTERM or SIGINT; that is how it learns of the stop."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
 
 def run_agent(role: str, *, home: str, site: str, client_port: int) -> None:

@@ -33,15 +33,15 @@ def choose(
         order: the app that asks; its policy says Cheapest or Listed.
         needs: for the cost.
     """
-    up = tuple(
-        [
-            endpoint
-            for endpoint in eligible.endpoints
-            if (known := health.get(endpoint.name)) is not None and known.up
-        ]
-    )
+    up = [
+        endpoint
+        for endpoint in eligible.endpoints
+        if (known := health.get(endpoint.name)) is not None and known.up
+    ]
+    if len(up) == 1:
+        return up[0]
     if up:
-        return min(up, key=_key(eligible, order, needs)) if len(up) > 1 else up[0]
+        return min(up, key=_key(eligible, order, needs))
     count = len(eligible.endpoints)
     few = "the one endpoint" if count == 1 else f"none of the {count} endpoints"
     is_up = "is not available" if count == 1 else "is available"

@@ -56,6 +56,7 @@ class State:
             StateError: another node has it, or it belongs to another user.
         """
         volumes.make_folder(folder)
+        folder.chmod(0o700)  # it may have been made by somebody with wider ideas
         self.folder = folder.resolve()
         self.pods = self.folder / "pods"
         self.logs = self.folder / "logs"
@@ -125,7 +126,7 @@ class State:
         if event.change is Change.DELETED:
             path.unlink(missing_ok=True)
             return
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        volumes.make_folder(path.parent)
         volumes.write_file(path, json.dumps(manifest).encode())
 
     def _path(self, manifest: Manifest) -> Path:

@@ -29,8 +29,10 @@ class VolumeError(Exception):
 
 
 def make_folder(path: Path) -> None:
-    """A folder for the user alone, with its parents."""
-    path.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    """A folder for the user alone, with the parents that it lacks."""
+    if not path.parent.exists():
+        make_folder(path.parent)
+    path.mkdir(mode=_FOLDER_MODE, exist_ok=True)
 
 
 def remove(path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from demarc.api.cluster import Change, WatchEvent
-from demarc.local import state
+from demarc.local import state, volumes
 from demarc.local.state import State, StateError
 
 
@@ -46,6 +46,17 @@ def test_the_key_stays_the_same(tmp_path: Path) -> None:
 
     assert kept.token_key().private_numbers() == kept.token_key().private_numbers()
     assert 0o600 == (tmp_path / "s" / "token.key").stat().st_mode & 0o777
+
+
+def test_everything_is_for_the_user_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "made" / "before"
+    folder.mkdir(parents=True, mode=0o755)
+    kept = State(folder, short=tmp_path)
+    kept.keep(WatchEvent(Change.ADDED, config("a", 1)))
+    volumes.make_folder(kept.claim_folder("n", "claim"))
+    modes = {path.stat().st_mode & 0o077 for path in (folder, *folder.rglob("*"))}
+
+    assert {0} == modes
 
 
 def test_one_node_for_a_folder(tmp_path: Path) -> None:

@@ -102,7 +102,9 @@ class Issuer:
         """trust.json."""
         return signature.render_trust({"k1": signature.public_bytes(self.key)})
 
-    def document(self, items: Iterable[Mapping[str, Any]] | None = None, **options: Any) -> Document:
+    def document(
+        self, items: Iterable[Mapping[str, Any]] | None = None, **options: Any
+    ) -> Document:
         """The next epoch's document; options as in `builders.document_of`."""
         self.counter += 1
         credentials = {
@@ -260,9 +262,7 @@ class World:
         await self.place(
             self.home, "models", names.engine("glm-4-air", HOME), self.addresses["near"]
         )
-        await self.place(
-            self.home, names.EGRESS_NAMESPACE, names.EGRESS, self.addresses["egress"]
-        )
+        await self.place(self.home, names.EGRESS_NAMESPACE, names.EGRESS, self.addresses["egress"])
         await self.place(
             self.home, names.EGRESS_NAMESPACE, names.edge_service(FAR), self.addresses["edge"]
         )

@@ -172,7 +172,7 @@ class Note(_Part, frozen=True):
         number: for `Segment`: number of the segment that begins; for `Truncated`: bytes cut off;
             else 0.
         type: `Segment` begins a file, `Truncated` an unfinished record was cut off at start,
-            `Gap` nothing could be recorded for a time, `Refusals` further refusals of unknown
+            `Gap` nothing could be recorded for a time, `Refusals` so many more refusals of unknown
             callers in the last second.
     """
 

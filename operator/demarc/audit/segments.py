@@ -88,9 +88,9 @@ def name(number: int) -> str:
 def number(file: str) -> int | None:
     """Number of a segment by its file name; None for other files."""
     digits = file.removeprefix(_NAME).removesuffix(_SUFFIX)
-    if len(digits) != 10 or not digits.isascii() or not digits.isdigit():
+    if not digits.isascii() or not digits.isdigit() or file != name(int(digits)):
         return None
-    return int(digits) if file == name(int(digits)) else None
+    return int(digits)
 
 
 def _crc(data: bytes) -> int:

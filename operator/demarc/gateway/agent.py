@@ -34,22 +34,21 @@ from demarc.gateway.dataplane import Dataplane
 from demarc.gateway.edge import Edge
 from demarc.gateway.egress import Egress
 from demarc.gateway.facts import Recent
-from demarc.gateway.inner import Inner, Signer
+from demarc.gateway.granting import Grants
+from demarc.gateway.inner import Inner
 from demarc.gateway.keeping import EpochKeeper, ExtractKeeper, TrustFile
 from demarc.gateway.options import AgentOptions, OptionsError, Ports
 from demarc.gateway.recording import Recorder
 from demarc.gateway.replays import Replays
 from demarc.gateway.sealing import BodyMac
 from demarc.gateway.tailing import Tailer
+from demarc.gateway.understanding import Understanding
 from demarc.gateway.wire import Exchange
 from demarc.ledger.disk import FolderDisk
 from demarc.ledger.records import RecordLog
 from demarc.ledger.usage import UsageLedger
 from demarc.planning import names
-from demarc.policy import grant, signature
 from demarc.policy.epoch import EpochNumber
-from demarc.policy.grant import Grant
-from demarc.policy.signature import SignatureError
 from demarc.xds import view as views
 from demarc.xds.access_log import AccessLine
 from demarc.xds.settings import GatewaySettings
@@ -130,6 +129,7 @@ class Agent:
         )
         self._recent = Recent(options.record / RECORDS)
         self._mac = BodyMac(options.record / MAC_KEYS, ports.new_key)
+        self._understanding: Understanding | None = None
         self._epochs: EpochKeeper | None = None
         self._extracts: ExtractKeeper | None = None
         self._ledger = UsageLedger(options.record / LEDGER) if options.role is Role.INNER else None
@@ -150,10 +150,7 @@ class Agent:
         """Steps 1 to 3."""
         self._records.start()
         self._draw()
-        socket = self._settings.decide_socket
-        Path(socket).unlink(missing_ok=True)
-        await self._server.listen_unix(socket)
-        os.chmod(socket, 0o600)  # noqa: PTH101  # a socket, not a file
+        await self._server.listen_unix(self._settings.decide_socket)
         await self._health.listen(self._options.pod_ip, self._options.health_port)
         log.info("agent_started", role=self._options.role.value, site=self._options.site)
 
@@ -179,6 +176,8 @@ class Agent:
         """Step 5."""
         await self._server.close(self._options.times.drain)
         await self._tailer.finish()
+        if self._understanding is not None:
+            self._understanding.close()
         await asyncio.to_thread(self._records.close)
         self._disk.close()
         if self._ledger is not None:
@@ -212,6 +211,7 @@ class Agent:
             ).serve
         if ports.detectors is None:
             raise OptionsError(f"an {options.role.value} agent needs detector packs")
+        self._understanding = Understanding(ports.detectors)
         epochs = self._epochs = EpochKeeper(
             options.record,
             self._trust,
@@ -223,7 +223,7 @@ class Agent:
         if options.role is Role.EGRESS:
             return Egress(
                 policy=lambda: epochs.latest,
-                detectors=ports.detectors,
+                understanding=self._understanding,
                 recorder=self._recorder,
                 replays=Replays(),
                 mac=self._mac,
@@ -233,15 +233,16 @@ class Agent:
                 new_id=ports.new_id,
                 metrics=self._metrics,
             ).serve
+        assert options.grant_key is not None
         return Inner(
             policy=lambda: epochs.latest,
             seen=lambda: self._seen,
             far=self._far,
-            detectors=ports.detectors,
+            understanding=self._understanding,
             recorder=self._recorder,
             recent=self._recent,
             mac=self._mac,
-            signer=Signer(inner_name, partial(_sign, options, epochs)),
+            grants=Grants(options.grant_key, inner_name),
             clock=ports.clock,
             monotonic=ports.monotonic,
             new_id=ports.new_id,
@@ -361,7 +362,7 @@ class Agent:
                     log.info("endpoint_up", endpoint=verdict.endpoint)
             elif self._far.failed(verdict.endpoint, now):
                 log.warning("endpoint_down", endpoint=verdict.endpoint)
-        if any(line.code >= 500 or line.flags for line in lines):
+        if any(line.flags for line in lines):
             self._look.set()
 
     # probes
@@ -407,23 +408,6 @@ def _settings(options: AgentOptions) -> GatewaySettings:
         port=options.client_port if inner else options.gateway_port,
         limits=options.limits,
     )
-
-
-def _sign(options: AgentOptions, epochs: EpochKeeper, value: Grant) -> str:
-    """Sign with the mounted key, which is named in the epoch by its public half.
-
-    Raises:
-        OSError: the key cannot be read.
-        SignatureError: it is no key, or the epoch does not hold its public half.
-    """
-    assert options.grant_key is not None
-    assert epochs.latest is not None
-    key = signature.private_key((options.grant_key / "grant.key").read_bytes())
-    public = signature.public_bytes(key)
-    for known in epochs.latest.epoch.grant_keys:
-        if known.public_key == public and known.gateway == value.gateway:
-            return grant.sign(value, key, known.key_id)
-    raise SignatureError("the policy does not hold the grant key of this gateway")
 
 
 def _rehearse(recording: Path, body: bytes) -> None:

@@ -106,7 +106,7 @@ def see(clusters: Mapping[str, tuple[Host, ...]], epoch: Epoch) -> Seen:
 
 
 def health(
-    endpoints: Iterable[Endpoint], seen: Seen, far: FarSides, now: float
+    endpoints: Iterable[Endpoint], seen: Seen, far: FarSides, now: float, *, leaves: bool
 ) -> dict[str, Health]:
     """What `choose` is told of some endpoints.
 
@@ -115,12 +115,13 @@ def health(
         seen: of Envoy.
         far: of the far sides.
         now: monotonic.
+        leaves: whether a grant can be signed.
     """
     found: dict[str, Health] = {}
     for endpoint in endpoints:
         if endpoint.scope is Scope.PRIVATE:
             found[endpoint.name] = seen.private.get(endpoint.name, DOWN)
-        elif seen.egress.up and far.up(endpoint.name, now):
+        elif leaves and seen.egress.up and far.up(endpoint.name, now):
             found[endpoint.name] = seen.egress
         else:
             found[endpoint.name] = DOWN

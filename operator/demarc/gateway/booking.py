@@ -29,6 +29,7 @@ _BYTES_PER_CHUNK = 200
 """Of a streamed answer: one chunk is about one token in 200 bytes of JSON."""
 _BYTES_AROUND = 300
 """Of an answer that is not streamed: JSON around the text."""
+_SERVER_ERROR = 500
 _BROKEN_FLAGS = frozenset({"DC", "DPE", "DT", "LR", "SI", "UC", "UPE", "UR", "UT"})
 """Response flags of an answer that broke off."""
 UNKNOWN = Facts("", "", "", "", "", "", "", None, 0, stream=False)
@@ -94,7 +95,7 @@ def verdict(line: AccessLine) -> Verdict | None:
     """How the far side of a Public endpoint answered; None: the line says nothing of it."""
     if line.cluster != EGRESS or not line.endpoint or not line.far or line.code == 0:
         return None
-    return Verdict(line.endpoint, failed=line.code >= 500)
+    return Verdict(line.endpoint, failed=line.code >= _SERVER_ERROR)
 
 
 def _counted(usage: str | None) -> tuple[int, int, str] | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from demarc.audit import record
 from demarc.policy.decision import Health, Judgement, Needs
 from demarc.policy.epoch import ClientIdentity, Endpoint, Epoch, Price
+from demarc.policy.grant import Grant
 
 
 def caller(identity: ClientIdentity) -> record.Caller:
@@ -73,6 +74,11 @@ def removed(judgement: Judgement) -> tuple[record.Removed, ...]:
         )
         for item in judgement.removals
     )
+
+
+def granted(value: Grant) -> record.Granted:
+    """What a later tier was shown."""
+    return record.Granted(epoch_hash=value.epoch_hash, gateway=value.gateway)
 
 
 def health(value: Mapping[str, Health]) -> dict[str, bool]:

@@ -1,4 +1,4 @@
-"""Whom does a remote site's door let in? The home's egress gateway with a fresh grant for this site.
+"""Whom does a remote site's door let in? The home's egress gateway, with a fresh grant.
 
 The edge holds no policy: Envoy has proved the peer's name, the grant proves the rest.
 
@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
 
 from demarc.audit import record
-from demarc.gateway import replies, wire
+from demarc.gateway import describing, replies, wire
 from demarc.gateway.counting import Metrics
 from demarc.gateway.recording import Recorder
 from demarc.gateway.replays import Replays
@@ -25,6 +26,7 @@ from demarc.gateway.replies import Refuse
 from demarc.gateway.sealing import BodyMac
 from demarc.gateway.wire import Exchange
 from demarc.policy import grant, parsing
+from demarc.policy.epoch import ClientIdentity
 from demarc.policy.extract import EdgeEndpoint, EdgeExtract
 from demarc.policy.grant import Grant, GrantError
 from demarc.policy.parsing import ParsedRequest
@@ -34,6 +36,15 @@ QUESTION = "/admit"
 ROLE = "edge"
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that may come in."""
+
+    grant: Grant
+    endpoint: EdgeEndpoint
+    stream: bool
 
 
 class Edge:
@@ -68,67 +79,40 @@ class Edge:
     def serve(self, exchange: Exchange) -> None:
         """Answer one question of Envoy; never raises."""
         now, started = self._clock(), self._monotonic()
-        if self._rehearse is not None:
-            self._rehearse(exchange.body)
-        extract = self._extract()
-        granted: Grant | None = None
-        stream = False
-        endpoint: EdgeEndpoint | None = None
-        refuse: Refuse | None = None
+        found: Admitted | Refuse
         try:
-            if extract is None:
-                refuse = replies.unavailable("no_policy", "Nothing is loaded yet. Try again.")
-            else:
-                granted, endpoint, stream = self._admit(exchange, extract, now)
+            if self._rehearse is not None:
+                self._rehearse(exchange.body)
+            found = self._admit(exchange, now)
         except GrantError as error:
-            refuse = replies.forbidden("edge_refused", str(error))
+            found = replies.forbidden("edge_refused", str(error))
         except Exception as error:  # noqa: BLE001  # a fault of ours must not let anything through
             log.error("admission_failed", error=type(error).__name__)
-            refuse = replies.unavailable("internal_error", "The edge gateway failed. Try again.")
-        decision_id = granted.decision if granted else self._new_id()
-        entry = self._describe(exchange, extract, now, granted, refuse, decision_id)
+            found = replies.unavailable("internal_error", "The edge gateway failed. Try again.")
+        decision_id = found.grant.decision if isinstance(found, Admitted) else self._new_id()
+        entry = self._describe(exchange, now, found, decision_id)
 
         def settled(durable: bool) -> None:  # noqa: FBT001  # as `Settled`
-            answer = refuse
+            answer = found
             if not durable:
                 self._recorder.unrecorded(allowed=False)
-                answer = refuse or replies.unavailable(
-                    "not_recorded", "The decision cannot be recorded. Try again."
-                )
-            if answer is None and endpoint is not None and extract is not None:
-                data = replies.to_frontend(
-                    endpoint.name, endpoint.served_name, extract.site, decision_id, stream=stream
-                )
-            else:
-                answer = answer or replies.forbidden("edge_refused", "it was not verified")
-                data = replies.refusal(answer, decision_id)
-            exchange.answer(data)
-            seconds = self._monotonic() - started
-            self._metrics.observe("demarc_decision_seconds", seconds)
-            self._metrics.count(
-                "demarc_decisions_total",
-                outcome="Deny" if answer else "Allow",
-                reason=answer.code if answer else "",
-            )
-            log.info(
-                "admitted",
-                decision=decision_id,
-                outcome=answer.code if answer else "allow",
-                reason=answer.message if answer else "",
-                endpoint=endpoint.name if endpoint else "",
-                microseconds=int(seconds * 1_000_000),
-            )
+                if isinstance(answer, Admitted):
+                    answer = replies.unavailable(
+                        "not_recorded", "The decision cannot be recorded. Try again."
+                    )
+            self._answer(exchange, answer, decision_id, started)
 
         self._recorder.submit(entry, now, settled)
 
-    def _admit(
-        self, exchange: Exchange, extract: EdgeExtract, now: datetime
-    ) -> tuple[Grant, EdgeEndpoint, bool]:
+    def _admit(self, exchange: Exchange, now: datetime) -> Admitted | Refuse:
         """Steps 1 and 2.
 
         Raises:
             GrantError: one of them refuses.
         """
+        extract = self._extract()
+        if extract is None:
+            return replies.unavailable("no_policy", "Nothing is loaded yet. Try again.")
         path = exchange.path.removeprefix(QUESTION)
         lines = wire.joined(exchange.headers)
         text, target = lines.get(headers.GRANT), lines.get(headers.ENDPOINT)
@@ -154,49 +138,74 @@ class Edge:
         )
         if not isinstance(parsed, ParsedRequest):
             raise grant.MismatchError("grant is for a request that cannot be read")
-        return granted, endpoint, parsed.stream
+        return Admitted(granted, endpoint, parsed.stream)
+
+    def _answer(
+        self, exchange: Exchange, found: Admitted | Refuse, decision_id: str, started: float
+    ) -> None:
+        refuse = found if isinstance(found, Refuse) else None
+        if isinstance(found, Refuse):
+            data = replies.refusal(found, decision_id)
+        else:
+            data = replies.to_frontend(
+                found.endpoint.name,
+                found.endpoint.served_name,
+                found.endpoint.name.rpartition("@")[2],
+                decision_id,
+                stream=found.stream,
+            )
+        exchange.answer(data)
+        seconds = self._monotonic() - started
+        self._metrics.observe("demarc_decision_seconds", seconds)
+        self._metrics.count(
+            "demarc_decisions_total",
+            outcome="Deny" if refuse else "Allow",
+            reason=refuse.code if refuse else "",
+        )
+        log.info(
+            "admitted",
+            decision=decision_id,
+            outcome=refuse.code if refuse else "allow",
+            reason=refuse.message if refuse else "",
+            endpoint="" if isinstance(found, Refuse) else found.endpoint.name,
+            microseconds=int(seconds * 1_000_000),
+        )
 
     def _describe(
-        self,
-        exchange: Exchange,
-        extract: EdgeExtract | None,
-        now: datetime,
-        granted: Grant | None,
-        refuse: Refuse | None,
-        decision_id: str,
+        self, exchange: Exchange, now: datetime, found: Admitted | Refuse, decision_id: str
     ) -> record.Decision:
+        extract, admitted = self._extract(), found if isinstance(found, Admitted) else None
+        granted = admitted.grant if admitted else None
         mac = self._mac.of(exchange.body, now)
         return record.Decision(
             attempt=1,
             body=record.Body(bytes=len(exchange.body), mac=mac, mac_key=self._mac.key_id),
-            caller=record.Caller(
-                app=granted.app,
-                client=granted.client,
-                credential=granted.credential,
-                tenant=granted.tenant,
+            caller=describing.caller(
+                ClientIdentity(granted.tenant, granted.app, granted.client, granted.credential)
             )
             if granted
             else None,
             chosen=record.Chosen(
-                endpoint=granted.endpoint, price=None, scope="Public", site=extract.site
+                endpoint=admitted.endpoint.name,
+                price=None,
+                scope="Public",
+                site=admitted.endpoint.name.rpartition("@")[2],
             )
-            if granted and extract and refuse is None
+            if admitted
             else None,
             epoch=record.Epoch(hash=extract.epoch_hash, number=str(extract.number))
             if extract
             else None,
-            granted=record.Granted(epoch_hash=granted.epoch_hash, gateway=granted.gateway)
-            if granted
-            else None,
+            granted=describing.granted(granted) if granted else None,
             health={},
             id=decision_id,
             label=None,
             model="",
             needs=None,
-            outcome="Deny" if refuse else "Allow",
+            outcome="Allow" if admitted else "Deny",
             public="",
-            reason=refuse.code if refuse else "",
+            reason=found.code if isinstance(found, Refuse) else "",
             removed=(),
             role=ROLE,
-            status=refuse.status if refuse else 200,
+            status=found.status if isinstance(found, Refuse) else 200,
         )

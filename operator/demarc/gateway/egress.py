@@ -2,8 +2,8 @@
 
 1 grant         signed by an inner gateway for these bytes, this method, path and endpoint   pure
 2 epoch         this agent's is not behind the grant's                                       pure
-3 authenticate  the caller's own credential again                                            pure
-4 parse, label  the very bytes again                                                         pure
+3 parse, label  the very bytes again                                                         pure
+4 authenticate  the caller's own credential again                                            pure
 5 permit        the endpoint is among what this epoch permits                                pure
 6 compare       with the same epoch, label and permitted set are those of the grant          pure
 7 record        durable before the answer                                                    I/O
@@ -31,10 +31,10 @@ from demarc.gateway.recording import Recorder
 from demarc.gateway.replays import Replays
 from demarc.gateway.replies import Refuse
 from demarc.gateway.sealing import BodyMac
+from demarc.gateway.understanding import Outcome, Overloaded, Understanding, Understood
 from demarc.gateway.wire import Exchange
-from demarc.policy import detection, grant, identity, parsing, permission
+from demarc.policy import grant, identity, permission
 from demarc.policy.decision import Deny, Eligible, Judgement, Request
-from demarc.policy.detection import Detectors
 from demarc.policy.epoch import ClientIdentity, Endpoint, Epoch
 from demarc.policy.grant import Grant, GrantError
 from demarc.policy.parsing import ParsedRequest
@@ -57,6 +57,16 @@ class Seen:
     endpoint: Endpoint | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One exchange on its way through the steps."""
+
+    exchange: Exchange
+    now: datetime
+    started: float
+    seen: Seen
+
+
 class _RefusedError(Exception):
     """A step refuses; the text is its kind."""
 
@@ -72,7 +82,7 @@ class Egress:
         self,
         *,
         policy: Callable[[], InForce | None],
-        detectors: Detectors,
+        understanding: Understanding,
         recorder: Recorder,
         replays: Replays,
         mac: BodyMac,
@@ -83,7 +93,7 @@ class Egress:
         metrics: Metrics,
     ) -> None:
         self._policy = policy
-        self._detectors = detectors
+        self._understanding = understanding
         self._recorder = recorder
         self._replays = replays
         self._mac = mac
@@ -95,49 +105,47 @@ class Egress:
 
     def serve(self, exchange: Exchange) -> None:
         """Answer one question of Envoy; never raises."""
-        now, started, seen = self._clock(), self._monotonic(), Seen()
-        policy = self._policy()
-        refuse: Refuse | None = None
+        question = Question(exchange, self._clock(), self._monotonic(), Seen())
         try:
-            if policy is None:
-                raise _unavailable("no_policy", "no policy is loaded yet")  # noqa: TRY301
-            self._verify(exchange, policy.view, now, seen)
-        except _RefusedError as error:
-            refuse = error.refuse
+            path = exchange.path.removeprefix(QUESTION)
+            self._check_grant(question, self._in_force().view, path)
         except Exception as error:  # noqa: BLE001  # a fault of ours must not let anything through
-            log.error("verification_failed", error=type(error).__name__)
-            refuse = replies.unavailable("internal_error", "The egress gateway failed. Try again.")
-        decision_id = seen.grant.decision if seen.grant else self._new_id()
-        entry = self._describe(exchange, policy, now, seen, refuse, decision_id)
+            self._settle(question, _refusal_of(error))
+            return
 
-        def settled(durable: bool) -> None:  # noqa: FBT001  # as `Settled`
-            answer = refuse
-            if not durable:
-                self._recorder.unrecorded(allowed=False)
-                answer = refuse or replies.unavailable(
-                    "not_recorded", "The decision cannot be recorded, so nothing leaves. Try again."
-                )
-            self._answer(exchange, seen, answer, decision_id, started)
+        def then(outcome: Outcome) -> None:
+            refuse: Refuse | None = None
+            try:
+                self._check_policy(question, self._in_force().view, outcome)
+            except Exception as error:  # noqa: BLE001  # as above
+                refuse = _refusal_of(error)
+            self._settle(question, refuse)
 
-        self._recorder.submit(entry, now, settled)
+        # 3 parse, label
+        self._understanding.look(exchange, path, then)
 
-    def _verify(self, exchange: Exchange, epoch: Epoch, now: datetime, seen: Seen) -> None:
-        """Steps 1 to 6.
+    def _in_force(self) -> InForce:
+        policy = self._policy()
+        if policy is None:
+            raise _unavailable("no_policy", "no policy is loaded yet")
+        return policy
+
+    def _check_grant(self, question: Question, epoch: Epoch, path: str) -> None:
+        """Steps 1 and 2.
 
         Raises:
             _RefusedError: one of them refuses.
         """
-        path = exchange.path.removeprefix(QUESTION)
-        lines = wire.joined(exchange.headers)
+        exchange, lines = question.exchange, wire.joined(question.exchange.headers)
         # 1 grant
         text, target = lines.get(headers.GRANT), lines.get(headers.ENDPOINT)
         if text is None or target is None:
             raise _refused("there is no grant")
         try:
-            seen.grant = granted = grant.verify(
+            granted = grant.verify(
                 text,
                 epoch.grant_keys,
-                now=now,
+                now=question.now,
                 method=exchange.method,
                 path=path,
                 body_sha256=hashlib.sha256(exchange.body).hexdigest(),
@@ -146,55 +154,69 @@ class Egress:
             )
         except GrantError as error:
             raise _refused(str(error)) from error
+        question.seen.grant = granted
         # 2 epoch
         if granted.epoch > epoch.number:
             raise _unavailable("epoch_behind", "this gateway's policy is behind the request's")
-        is_same = granted.epoch_hash == epoch.hash
-        if granted.epoch == epoch.number and not is_same:
-            raise _refused("grant is from another epoch of the same number")
-        if not self._replays.is_new(granted.decision, granted.expires, now):
+        if not self._replays.is_new(granted.decision, granted.expires, question.now):
             raise _refused("grant was used before")
-        # 3 authenticate
-        caller = identity.authenticate(lines, epoch, now)
+
+    def _check_policy(self, question: Question, epoch: Epoch, outcome: Outcome) -> None:
+        """Steps 4 to 6, with the newest policy.
+
+        Raises:
+            _RefusedError: one of them refuses.
+        """
+        seen, granted = question.seen, question.seen.grant
+        assert granted is not None
+        if isinstance(outcome, Overloaded):
+            raise _unavailable("no_capacity", "too many large requests")
+        if not isinstance(outcome, Understood):
+            raise _refused("request is not one that may leave")
+        seen.parsed = outcome.parsed
+        # 4 authenticate
+        lines = wire.joined(question.exchange.headers)
+        caller = identity.authenticate(lines, epoch, question.now)
         if isinstance(caller, identity.Unauthenticated):
             raise _refused(f"caller: {caller.reason.value}")
         seen.caller = caller
         stated = ClientIdentity(granted.tenant, granted.app, granted.client, granted.credential)
         if caller != stated:
             raise _refused("grant is for another caller")
-        # 4 parse, label
-        parsed = parsing.parse(
-            exchange.body, method=exchange.method, path=path, headers=exchange.headers
-        )
-        if not isinstance(parsed, ParsedRequest):
-            raise _refused("request is not one that may leave")
-        seen.parsed = parsed
-        findings = detection.scan(parsed.texts, self._detectors)
         # 5 permit
-        request = Request(caller, parsed.model, parsed.needs, findings, parsed.raise_to)
-        found = permission.permit(request, epoch, now)
+        parsed = outcome.parsed
+        request = Request(caller, parsed.model, parsed.needs, outcome.findings, parsed.raise_to)
+        found = permission.permit(request, epoch, question.now)
         seen.judgement = found.judgement
         if isinstance(found, Deny):
             raise _refused(f"policy: {found.reason.value}")
-        endpoint = _public(found, target)
+        endpoint = _public(found, granted.endpoint)
         if endpoint is None:
             raise _refused("policy does not permit the endpoint")
         # 6 compare
-        if is_same and found.judgement.label != granted.label:
-            raise _refused("label is not that of the grant")
-        permitted = grant.permitted_digest(item.name for item in found.endpoints)
-        if is_same and permitted != granted.permitted:
-            raise _refused("permitted set is not that of the grant")
+        if granted.epoch == epoch.number:
+            _compare(granted, found, epoch)
         seen.endpoint = endpoint
 
-    def _answer(
-        self,
-        exchange: Exchange,
-        seen: Seen,
-        refuse: Refuse | None,
-        decision_id: str,
-        started: float,
-    ) -> None:
+    def _settle(self, question: Question, refuse: Refuse | None) -> None:
+        """Steps 7 and 8."""
+        granted = question.seen.grant
+        decision_id = granted.decision if granted else self._new_id()
+        entry = self._describe(question, refuse, decision_id)
+
+        def settled(durable: bool) -> None:  # noqa: FBT001  # as `Settled`
+            answer = refuse
+            if not durable:
+                self._recorder.unrecorded(allowed=False)
+                answer = refuse or replies.unavailable(
+                    "not_recorded", "The decision cannot be recorded, so nothing leaves. Try again."
+                )
+            self._answer(question, answer, decision_id)
+
+        self._recorder.submit(entry, question.now, settled)
+
+    def _answer(self, question: Question, refuse: Refuse | None, decision_id: str) -> None:
+        exchange, seen = question.exchange, question.seen
         if refuse is not None or seen.endpoint is None or seen.parsed is None:
             refuse = refuse or replies.forbidden("egress_refused", "it was not verified")
             data = replies.refusal(refuse, decision_id)
@@ -203,7 +225,7 @@ class Egress:
             stream = seen.parsed.stream
             data = replies.to_edge(seen.endpoint, decision_id, text, stream=stream)
         exchange.answer(data)
-        seconds = self._monotonic() - started
+        seconds = self._monotonic() - question.started
         self._metrics.observe("demarc_decision_seconds", seconds)
         self._metrics.count(
             "demarc_decisions_total",
@@ -220,33 +242,27 @@ class Egress:
         )
 
     def _describe(
-        self,
-        exchange: Exchange,
-        policy: InForce | None,
-        now: datetime,
-        seen: Seen,
-        refuse: Refuse | None,
-        decision_id: str,
+        self, question: Question, refuse: Refuse | None, decision_id: str
     ) -> record.Decision:
-        allowed = refuse is None and seen.endpoint is not None
-        known = (
-            policy and seen.caller and policy.epoch.apps.get((seen.caller.tenant, seen.caller.app))
+        seen, body, policy = question.seen, question.exchange.body, self._policy()
+        epoch = policy.epoch if policy else None
+        app = (
+            epoch.apps.get((seen.caller.tenant, seen.caller.app)) if epoch and seen.caller else None
         )
         model = seen.parsed.model if seen.parsed else ""
-        mac = self._mac.of(exchange.body, now)
+        allowed = refuse is None and seen.endpoint is not None
+        mac = self._mac.of(body, question.now)
         return record.Decision(
             attempt=1,
-            body=record.Body(bytes=len(exchange.body), mac=mac, mac_key=self._mac.key_id),
+            body=record.Body(bytes=len(body), mac=mac, mac_key=self._mac.key_id),
             caller=describing.caller(seen.caller) if seen.caller else None,
             chosen=describing.chosen(seen.endpoint) if allowed and seen.endpoint else None,
-            epoch=describing.epoch(policy.epoch) if policy else None,
-            granted=record.Granted(epoch_hash=seen.grant.epoch_hash, gateway=seen.grant.gateway)
-            if seen.grant
-            else None,
+            epoch=describing.epoch(epoch) if epoch else None,
+            granted=describing.granted(seen.grant) if seen.grant else None,
             health={},
             id=decision_id,
             label=describing.label(seen.judgement) if seen.judgement else None,
-            model=model if known and model in known.models else "",
+            model=model if app and model in app.models else "",
             needs=describing.needs(seen.parsed.needs) if seen.parsed else None,
             outcome="Allow" if allowed else "Deny",
             public=seen.judgement.public_closed if seen.judgement else "",
@@ -255,6 +271,27 @@ class Egress:
             role=ROLE,
             status=refuse.status if refuse else 200,
         )
+
+
+def _compare(granted: Grant, found: Eligible, epoch: Epoch) -> None:
+    """With one epoch both gateways must have come to the same.
+
+    Raises:
+        _RefusedError: they have not.
+    """
+    if granted.epoch_hash != epoch.hash:
+        raise _refused("grant is from another epoch of the same number")
+    if granted.label != found.judgement.label:
+        raise _refused("label is not that of the grant")
+    if granted.permitted != grant.permitted_digest(item.name for item in found.endpoints):
+        raise _refused("permitted set is not that of the grant")
+
+
+def _refusal_of(error: Exception) -> Refuse:
+    if isinstance(error, _RefusedError):
+        return error.refuse
+    log.error("verification_failed", error=type(error).__name__)
+    return replies.unavailable("internal_error", "The egress gateway failed. Try again.")
 
 
 def _public(eligible: Eligible, name: str) -> Endpoint | None:

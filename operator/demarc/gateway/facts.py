@@ -1,4 +1,4 @@
-"""What must be known of a decision when its usage comes in? Kept in memory, or read from its record."""
+"""What must be known of a decision when its usage comes in? From memory, or from its record."""
 
 from __future__ import annotations
 

@@ -10,7 +10,10 @@
 
 If 6 fails, 4 and 5 are taken again with Public closed, and that is answered.
 
-INVARIANT: 1 to 5 run without an await on one epoch, so they agree.
+2 and 3 need no policy, and for a large body they run beside the event loop; then 1 is taken again,
+so that a tightening in between counts.
+
+INVARIANT: 1, 4 and 5 run on one epoch in one turn of the loop, so they agree.
 INVARIANT: an answer that names a Public endpoint has a durable record.
 INVARIANT: whatever goes wrong, the answer is a refusal.
 """
@@ -21,6 +24,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import assert_never
 
 import structlog
 
@@ -30,12 +34,20 @@ from demarc.gateway import availability, describing, replies, wire
 from demarc.gateway.availability import FarSides, Seen
 from demarc.gateway.counting import Metrics
 from demarc.gateway.facts import Facts, Recent
+from demarc.gateway.granting import Grants
 from demarc.gateway.keeping import InForce
 from demarc.gateway.recording import Recorder
 from demarc.gateway.replies import Refuse
 from demarc.gateway.sealing import BodyMac
+from demarc.gateway.understanding import (
+    Failed,
+    Outcome,
+    Overloaded,
+    Understanding,
+    Understood,
+)
 from demarc.gateway.wire import Exchange
-from demarc.policy import choice, detection, grant, identity, parsing, permission
+from demarc.policy import choice, grant, identity, parsing, permission
 from demarc.policy.decision import (
     Deny,
     Eligible,
@@ -45,7 +57,6 @@ from demarc.policy.decision import (
     Request,
     Unavailable,
 )
-from demarc.policy.detection import Detectors
 from demarc.policy.epoch import ClientIdentity, Endpoint, Epoch
 from demarc.policy.grant import Grant
 from demarc.policy.parsing import ListModels, ParsedRequest
@@ -83,19 +94,6 @@ class Taken:
     permitted: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Signer:
-    """Signs grants for what leaves.
-
-    Attributes:
-        gateway: SPIFFE name of this inner gateway.
-        sign: the key, bound: a Grant -> its text.
-    """
-
-    gateway: str
-    sign: Callable[[Grant], str]
-
-
 @dataclass(slots=True)
 class Question:
     """One exchange on its way through the steps."""
@@ -116,11 +114,11 @@ class Inner:
         policy: Callable[[], InForce | None],
         seen: Callable[[], Seen],
         far: FarSides,
-        detectors: Detectors,
+        understanding: Understanding,
         recorder: Recorder,
         recent: Recent,
         mac: BodyMac,
-        signer: Signer,
+        grants: Grants,
         clock: Callable[[], datetime],
         monotonic: Callable[[], float],
         new_id: Callable[[], str],
@@ -129,11 +127,11 @@ class Inner:
         self._policy = policy
         self._seen = seen
         self._far = far
-        self._detectors = detectors
+        self._understanding = understanding
         self._recorder = recorder
         self._recent = recent
         self._mac = mac
-        self._signer = signer
+        self._grants = grants
         self._clock = clock
         self._monotonic = monotonic
         self._new_id = new_id
@@ -168,19 +166,50 @@ class Inner:
         if isinstance(caller, identity.Unauthenticated):
             self._refuse(question, replies.unproved(caller.reason), policy.epoch, None)
             return
-        # 2 parse
-        parsed = parsing.parse(
-            exchange.body, method=exchange.method, path=question.path, headers=exchange.headers
-        )
-        if isinstance(parsed, Refusal):
-            self._refuse(question, replies.unreadable(parsed), policy.epoch, caller)
-            return
-        if isinstance(parsed, ListModels):
-            self._allow_list(question, policy.epoch, caller)
-            return
-        # 3 label
-        findings = detection.scan(parsed.texts, self._detectors)
-        asked = Asked(caller, parsed, _request(caller, parsed, findings))
+
+        def then(outcome: Outcome) -> None:
+            try:
+                self._go_on(question, outcome, (policy, caller))
+            except Exception as error:  # noqa: BLE001  # as in `serve`; this may be a later turn
+                self._fail(question, error)
+
+        # 2 parse, 3 label
+        self._understanding.look(exchange, question.path, then)
+
+    def _go_on(
+        self, question: Question, outcome: Outcome, first: tuple[InForce, ClientIdentity]
+    ) -> None:
+        """4 to 7, with the newest policy: a large body was looked at beside other decisions."""
+        policy, caller = self._policy(), first[1]
+        assert policy is not None
+        if policy is not first[0]:
+            lines = wire.joined(question.exchange.headers)
+            again = identity.authenticate(lines, policy.view, question.now)
+            if isinstance(again, identity.Unauthenticated):
+                self._refuse(question, replies.unproved(again.reason), policy.epoch, None)
+                return
+            caller = again
+        match outcome:
+            case Refusal():
+                self._refuse(question, replies.unreadable(outcome), policy.epoch, caller)
+            case ListModels():
+                self._allow_list(question, policy.epoch, caller)
+            case Overloaded():
+                busy = replies.unavailable("no_capacity", "Too many large requests. Try again.")
+                self._refuse(question, busy, policy.epoch, caller)
+            case Failed():
+                log.error("parsing_failed", error=outcome.kind, decision=question.decision_id)
+                broken = replies.unavailable("internal_error", "The gateway failed. Try again.")
+                self._refuse(question, broken, policy.epoch, caller)
+            case Understood():
+                self._settle(question, policy, caller, outcome)
+            case _:
+                assert_never(outcome)
+
+    def _settle(
+        self, question: Question, policy: InForce, caller: ClientIdentity, found: Understood
+    ) -> None:
+        asked = Asked(caller, found.parsed, _request(caller, found.parsed, found.findings))
         # 4 permit, 5 choose
         view = policy.view if self._recorder.is_recording else policy.unrecorded
         taken = self._take(asked, view, question.now)
@@ -206,7 +235,10 @@ class Inner:
             case Eligible():
                 assert app is not None
                 monotonic = self._monotonic()
-                health = availability.health(found.endpoints, self._seen(), self._far, monotonic)
+                leaves = self._grants.usable(view)
+                health = availability.health(
+                    found.endpoints, self._seen(), self._far, monotonic, leaves=leaves
+                )
                 chosen = choice.choose(found, health, app, asked.parsed.needs)
                 permitted = tuple(endpoint.name for endpoint in found.endpoints)
                 if isinstance(chosen, Unavailable):
@@ -225,7 +257,7 @@ class Inner:
         if outcome.scope is Scope.PRIVATE:
             data = replies.to_private(outcome, question.decision_id, stream=stream)
         else:
-            text = self._signer.sign(self._grant(question, asked, epoch, taken, outcome))
+            text = self._grants.sign(self._grant(question, asked, epoch, taken, outcome), epoch)
             data = replies.to_egress(outcome, question.decision_id, text, stream=stream)
         self._recent.add(question.decision_id, _facts(asked, outcome))
         self._finish(question, data, outcome, taken)
@@ -268,7 +300,7 @@ class Inner:
             data = replies.refusal(refuse, question.decision_id)
             self._finish(question, data, refuse, None)
 
-        self._submit(question, entry, settled)
+        self._submit(question, entry, settled, unknown=caller is None)
 
     def _allow_list(self, question: Question, epoch: Epoch, caller: ClientIdentity) -> None:
         """6 and 7 for the list of models, which Envoy fetches from this agent."""
@@ -318,9 +350,14 @@ class Inner:
         exchange.answer(replies.model_list(models, int(policy.epoch.issued_at.timestamp())))
 
     def _submit(
-        self, question: Question, entry: record.Decision, settled: Callable[[bool], None]
+        self,
+        question: Question,
+        entry: record.Decision,
+        settled: Callable[[bool], None],
+        *,
+        unknown: bool = False,
     ) -> None:
-        """Record, then answer in a later turn, in which a fault of ours lets nothing through either."""
+        """Record, then answer in a later turn; a fault of ours there lets nothing through."""
 
         def guarded(durable: bool) -> None:  # noqa: FBT001  # as `Settled`
             try:
@@ -328,7 +365,8 @@ class Inner:
             except Exception as error:  # noqa: BLE001  # as in `serve`
                 self._fail(question, error)
 
-        self._recorder.submit(entry, question.now, guarded)
+        submit = self._recorder.submit_refusal if unknown else self._recorder.submit
+        submit(entry, question.now, guarded)
 
     def _fail(self, question: Question, error: Exception) -> None:
         log.error("decision_failed", error=type(error).__name__, decision=question.decision_id)
@@ -377,7 +415,7 @@ class Inner:
             client=asked.caller.client,
             credential=asked.caller.credential,
             endpoint=endpoint.name,
-            gateway=self._signer.gateway,
+            gateway=self._grants.gateway,
             method=question.exchange.method,
             path=question.path,
             body_sha256=hashlib.sha256(question.exchange.body).hexdigest(),

@@ -308,12 +308,7 @@ class ExtractKeeper:
 
     def _take(self, text: str) -> bool:
         try:
-            found = extract.verify(text, self._trust.read(), site=self._site)
-            number, known = self._floor or (None, "")
-            if not document.fits(found.number, found.epoch_hash, last=number, last_hash=known):
-                raise ExtractError(
-                    f"extract {found.number} is refused: {number} was loaded already"
-                )
+            found = self._verified(text)
         except ExtractError as error:
             if text != self._refused:
                 self._refused = text
@@ -327,6 +322,18 @@ class ExtractKeeper:
         self._metrics.set("demarc_epoch_number", found.number.counter, part="counter")
         return True
 
+    def _verified(self, text: str) -> EdgeExtract:
+        """The extract, if it may be loaded.
+
+        Raises:
+            ExtractError: it may not.
+        """
+        found = extract.verify(text, self._trust.read(), site=self._site)
+        number, known = self._floor or (None, "")
+        if not document.fits(found.number, found.epoch_hash, last=number, last_hash=known):
+            raise ExtractError(f"extract {found.number} is refused: {number} was loaded already")
+        return found
+
 
 def _in_force(epoch: Epoch, closed: str) -> InForce:
     view = epoch.closed(closed) if closed else epoch
@@ -337,9 +344,7 @@ def _read(path: Path) -> Any:
     """What was stored; None when there is nothing, or nothing that this version wrote."""
     try:
         found = json.loads(path.read_bytes())
-        number = found["number"]
-        if not all(isinstance(number[part], int) for part in ("term", "counter")):
-            raise ValueError("a number is not whole")  # noqa: TRY301  # one place for all faults
+        EpochNumber(int(found["number"]["term"]), int(found["number"]["counter"]))
         document.parse_time(found["lastSigned"])
         if all(isinstance(found[key], str) for key in ("hash", "epoch", "signature", "heartbeat")):
             return found

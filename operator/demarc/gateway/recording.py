@@ -28,6 +28,7 @@ from demarc.policy.document import format_time
 Settled = Callable[[bool], None]
 _TICK_SECONDS = 0.05
 _MAX_SUPERSEDED = 4096
+_REFUSALS_PER_SECOND = 200
 
 log = structlog.get_logger()
 
@@ -76,6 +77,9 @@ class Recorder:
         self._superseded: list[str] = []
         self._note_is_out = False
         self._tried = 0.0
+        self._second = 0.0
+        self._refusals = 0
+        self._uncounted = 0
         metrics.set("demarc_records_writable", 1)
 
     @property
@@ -91,6 +95,19 @@ class Recorder:
         number = self._next = self._next + 1
         self._waiting[number] = (self._monotonic(), decision, settled)
         self._records.append(decision, at, partial(self._done, number, decision))
+
+    def submit_refusal(self, decision: Decision, at: datetime, settled: Settled) -> None:
+        """Record the refusal of an unknown caller.
+
+        Whoever reaches the port could fill the disk with them and so close Public for all: beyond
+        a rate they are only counted, in one note a second.
+        """
+        if self._refusals < _REFUSALS_PER_SECOND:
+            self._refusals += 1
+            self.submit(decision, at, settled)
+            return
+        self._uncounted += 1
+        settled(True)
 
     def unrecorded(self, *, allowed: bool) -> None:
         """A decision was answered without a record."""
@@ -110,6 +127,9 @@ class Recorder:
     def look(self) -> None:
         """One round of `watch`."""
         now = self._monotonic()
+        if now - self._second >= 1:
+            self._second, self._refusals = now, 0
+            self._count_refusals()
         oldest = next(iter(self._waiting.values()), None)
         if oldest is not None and now - oldest[0] > self._patience:
             self._open("the disk did not answer in time")
@@ -117,6 +137,18 @@ class Recorder:
         if self._gap is not None and not self._note_is_out and now - self._tried >= self._retry:
             self._tried = now
             self._end(self._gap)
+
+    def _count_refusals(self) -> None:
+        counted, self._uncounted = self._uncounted, 0
+        if not counted:
+            return
+
+        def done(ok: bool) -> None:  # noqa: FBT001  # as `Done`
+            if not ok:
+                self._uncounted += counted
+
+        note = Note(gap=None, number=counted, type="Refusals")
+        self._records.append(note, self._clock(), done)
 
     def _done(self, number: int, decision: Decision, ok: bool) -> None:  # noqa: FBT001  # as `Settled`
         waiting = self._waiting.pop(number, None)

@@ -10,8 +10,10 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from http import HTTPStatus
 from typing import cast
 
@@ -128,7 +130,7 @@ class Connection(asyncio.Protocol):
         """Leave; whoever still looks for an answer finds nobody to give it to."""
         del exc
         self._transport = None
-        self._server.connections.discard(self)
+        self._server.left(self)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, which calls the methods below."""
@@ -209,16 +211,24 @@ class Server:
         self.handler = handler
         self.connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
+        self._empty: asyncio.Event | None = None
 
     async def listen_unix(self, path: str) -> None:
         """Listen on a Unix socket, which is made anew and is for this user alone."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(lambda: Connection(self), path)
+        os.chmod(path, 0o600)  # noqa: PTH101  # a socket is no file
 
     async def listen(self, host: str, port: int) -> None:
         """Listen on one address."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: Connection(self), host, port)
+
+    def left(self, connection: Connection) -> None:
+        """A connection has ended."""
+        self.connections.discard(connection)
+        if self._empty is not None and not self.connections:
+            self._empty.set()
 
     async def close(self, seconds: float) -> None:
         """Take nothing new; give what is asked up to some seconds to be answered."""
@@ -227,10 +237,10 @@ class Server:
         self._server.close()
         for connection in tuple(self.connections):
             connection.drain()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        while self.connections and loop.time() < deadline:
-            await asyncio.sleep(0.01)
+        if self.connections:
+            self._empty = asyncio.Event()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), seconds)
         for connection in tuple(self.connections):
             connection._close()  # noqa: SLF001  # its own server
         self._server = None

@@ -88,12 +88,12 @@ class TritonEngine:
     async def ready(self) -> bool:
         """Whether Triton calls the model ready; that does not prove that it can answer."""
         try:
-            answer: bool = await self._client.is_model_ready(
+            answer = await self._client.is_model_ready(
                 self._options.model, client_timeout=self._options.connect_seconds
             )
         except InferenceServerException:
             return False
-        return answer
+        return bool(answer)
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Chunk]:
         """Stream the answer; closing the generator cancels the request at the engine.

@@ -94,7 +94,7 @@ def compile_template(source: str, tokens: Mapping[str, str]) -> ChatTemplate:
         autoescape=False,  # the text goes to a tokenizer, not to a browser
     )
     environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise
+    environment.globals.update(raise_exception=_raise)
     try:
         names = meta.find_undeclared_variables(environment.parse(source))
         return ChatTemplate(environment.from_string(source), tokens, takes_tools="tools" in names)

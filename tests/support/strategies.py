@@ -300,7 +300,10 @@ def policies(draw: st.DrawFn, tenant: str) -> Row:
             "permit": [
                 {"name": f"row-{i}", **row}
                 for i, row in enumerate(
-                    (*draw(mostly((GENEROUS,), ())), *draw(st.lists(permits(), max_size=3)))
+                    (
+                        *draw(st.sampled_from([(GENEROUS,), ()])),
+                        *draw(st.lists(permits(), max_size=3)),
+                    )
                 )
             ],
             "order": draw(st.sampled_from(["Cheapest", "Listed"])),

@@ -149,6 +149,6 @@ def _same_account(claims: Mapping[str, Any], uid: str | None) -> bool:
     """Whether the token is of this very ServiceAccount, not of an earlier one of the same name."""
     match claims:
         case {"kubernetes.io": {"serviceaccount": {"uid": str(stated)}}}:
-            return not uid or stated == uid
+            return stated == uid
         case _:
-            return True
+            return False

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from demarc.frontend.http import Limits
+from demarc.frontend.readiness import ProbeTimes
 from demarc.frontend.server import Frontend, running
 from demarc.local.simulator import folder
 from support import frontends
@@ -450,6 +451,30 @@ async def test_prompt_and_answer_reach_no_log_no_page_and_no_file(
         assert "4111" not in text
     assert "request_answered" in output.out + output.err
     assert b'demarc_frontend_requests_total{status="200",finish="stop"} 3' in page.body
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"probe": ProbeTimes(every_seconds=1000, again_seconds=1000, timeout_seconds=2)}],
+    indirect=True,
+)
+async def test_a_fault_of_a_real_request_is_looked_into_at_once(rig: Rig) -> None:
+    async def page() -> int:
+        async with frontends.wire(rig.frontend.health_port, None) as wire:
+            await wire.send(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n")
+            return (await wire.answer()).status
+
+    async def ready() -> bool:
+        return 200 == await page()
+
+    async def unready() -> bool:
+        return 503 == await page()
+
+    await frontends.until(ready)
+    rig.engine.available = False
+    await rig.ask(post(chat()))
+
+    await frontends.until(unready)
 
 
 async def test_health_pages_are_plain_and_few(rig: Rig) -> None:

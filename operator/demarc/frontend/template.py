@@ -94,10 +94,10 @@ def compile_template(source: str, tokens: Mapping[str, str]) -> ChatTemplate:
         autoescape=False,  # the text goes to a tokenizer, not to a browser
     )
     environment.filters["tojson"] = _to_json
-    environment.globals.update(raise_exception=_raise)
     try:
         names = meta.find_undeclared_variables(environment.parse(source))
-        return ChatTemplate(environment.from_string(source), tokens, takes_tools="tools" in names)
+        template = environment.from_string(source, globals={"raise_exception": _raise})
+        return ChatTemplate(template, tokens, takes_tools="tools" in names)
     except TemplateError as error:
         raise ChatTemplateError(f"the chat template is not valid: {error}") from error
 

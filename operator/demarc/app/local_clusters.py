@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class LocalClusters:
         self._stack = stack
         self._nodes = dict[str, LocalNode]()
         self._failures = dict[str, str]()
+        self._starting = asyncio.Lock()
 
     async def start_home(self, name: str, sites: Sequence[Site]) -> LocalNode:
         """Start the operator's own cluster.
@@ -77,17 +79,18 @@ class LocalClusters:
         return dict(self._nodes)
 
     async def remote(self, site: Site) -> Cluster | Unreachable:
-        """The cluster of a remote site, started at its first use."""
+        """The cluster of a remote site, started at its first use; who comes second waits."""
         name = site.metadata.name
-        if name in self._nodes:
-            return self._nodes[name]
-        if name in self._failures:
-            return Unreachable(self._failures[name])
-        try:
-            return await self._start(name, name, (site,))
-        except (StateError, rehearsal.RehearsalError, OSError) as error:
-            self._failures[name] = str(error)
-            return Unreachable(str(error))
+        async with self._starting:
+            if name in self._nodes:
+                return self._nodes[name]
+            if name in self._failures:
+                return Unreachable(self._failures[name])
+            try:
+                return await self._start(name, name, (site,))
+            except (StateError, rehearsal.RehearsalError, OSError) as error:
+                self._failures[name] = str(error)
+                return Unreachable(str(error))
 
     def folder(self, name: str) -> Path:
         """State folder of a cluster."""

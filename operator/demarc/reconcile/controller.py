@@ -209,12 +209,13 @@ class Controller:
                 async with asyncio.timeout(RUN_SECONDS):
                     outcome = await self._reconciler.run(key)
             except (ClusterError, TimeoutError) as error:
-                delay = self._delays.get(key, _FIRST_DELAY)
-                self._delays[key] = min(delay * 2, _LAST_DELAY)
+                delay = self._try_later(key)
                 log.warning("run_failed", key=str(key), error=str(error), retry_seconds=delay)
-                self._queue.add_later(key, delay)
             else:
-                self._delays.pop(key, None)
+                if outcome.incomplete:
+                    self._try_later(key)
+                else:
+                    self._delays.pop(key, None)
                 for woken in outcome.woken:
                     self._queue.add(woken)
                 if outcome.look_again:
@@ -223,6 +224,13 @@ class Controller:
                     self.watch_cluster(name, cluster)
             finally:
                 self._queue.done(key)
+
+    def _try_later(self, key: Key) -> float:
+        """Wake a key that failed, after a delay that doubles; the delay in seconds."""
+        delay = self._delays.get(key, _FIRST_DELAY)
+        self._delays[key] = min(delay * 2, _LAST_DELAY)
+        self._queue.add_later(key, delay)
+        return delay
 
     async def _resync(self) -> None:
         while True:

@@ -76,10 +76,17 @@ GATEWAYS = Key("Gateways")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run leaves to do: keys that its result wakes, and whether to look again soon."""
+    """What a run leaves to do.
+
+    Attributes:
+        woken: keys that its result wakes.
+        look_again: whether something is on its way that no event tells of.
+        incomplete: whether something could not be applied; it is tried again, later each time.
+    """
 
     woken: frozenset[Key] = frozenset()
     look_again: bool = False
+    incomplete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,18 +134,16 @@ class Reconciler:
             if key == EPOCH:
                 return Outcome(woken)
         if key == GATEWAYS:
-            await self._run_gateways()
-            return Outcome()
+            return Outcome(incomplete=not await self._run_gateways())
         match key.kind:
             case "ModelDeployment":
-                await self._run_model(key)
+                return Outcome(incomplete=not await self._run_model(key))
             case "Site":
-                await self._run_site(key)
+                return Outcome(incomplete=not await self._run_site(key))
             case "RoutingPolicy" | "DataResidency":
                 return Outcome(look_again=await self._run_policy(key))
             case _:
                 raise ValueError(f"there is no reconciler for `{key.kind}`")
-        return Outcome()
 
     # -- the epoch ---------------------------------------------------------------------------
 
@@ -197,7 +202,8 @@ class Reconciler:
 
     # -- the gateways at home ----------------------------------------------------------------
 
-    async def _run_gateways(self) -> None:
+    async def _run_gateways(self) -> bool:
+        """Apply the gateways; whether all of it went."""
         remote = tuple(
             site for site in self._accepted(Site) if site.spec.connection.type == "RemoteCluster"
         )
@@ -209,20 +215,22 @@ class Reconciler:
         )
         applied = await self._apply(plan, {HOME: self._ports.clusters.home})
         _log_errors("gateways_reconciled", "gateways", applied)
+        return not applied.errors
 
     # -- one Site ----------------------------------------------------------------------------
 
-    async def _run_site(self, key: Key) -> None:
+    async def _run_site(self, key: Key) -> bool:
+        """Apply and report a Site; whether all of it went."""
         ref = Ref(SITE, "", key.name)
         verdict = self._verdict(ref)
         if verdict is None:
             await self._sweep(key, SITE)
-            return
+            return True
         chosen = self._resources.get(ref)
         acceptance = _acceptance(verdict)
         if not isinstance(chosen, Site):
             await self._write_status(ref, verdict, {}, (report.accepted(acceptance),))
-            return
+            return True
         cluster: Cluster | Unreachable = self._ports.clusters.home
         error = ""
         if chosen.spec.connection.type == "RemoteCluster":
@@ -236,6 +244,7 @@ class Reconciler:
                 error = str(failure)
         status, reported = report.site_status(chosen, acceptance, pools, unreachable=error)
         await self._write_status(ref, verdict, status, reported)
+        return not error
 
     async def _run_edge(self, site: Site, cluster: Cluster | Unreachable) -> str:
         """Edge gateway and extract at a remote site, and its address at home; why not, if not."""
@@ -268,17 +277,18 @@ class Reconciler:
 
     # -- one ModelDeployment -----------------------------------------------------------------
 
-    async def _run_model(self, key: Key) -> None:
+    async def _run_model(self, key: Key) -> bool:
+        """Apply and report a ModelDeployment; whether all of it went."""
         ref = Ref(MODEL_DEPLOYMENT, key.namespace, key.name)
         verdict = self._verdict(ref)
         if verdict is None:
             await self._sweep(key, MODEL_DEPLOYMENT)
-            return
+            return True
         chosen = self._resources.get(ref)
         acceptance = _acceptance(verdict)
         if not isinstance(chosen, ModelDeployment):
             await self._write_status(ref, verdict, {}, (report.accepted(acceptance),))
-            return
+            return True
         outcomes = self._place(chosen)
         placed = [outcome for outcome in outcomes if isinstance(outcome, Placed)]
         clusters = await self._clusters_of(placed)
@@ -309,6 +319,7 @@ class Reconciler:
             failed=len(applied.errors),
             pruned=len(pruned),
         )
+        return not applied.errors
 
     def _place(self, model: ModelDeployment) -> tuple[Placed | placement.Rejected, ...]:
         compiled = self._compiled

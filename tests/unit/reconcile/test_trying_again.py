@@ -9,7 +9,7 @@ from support.reconciling import EPOCH, GATEWAYS
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "space"),
+    "kind, name, space",
     [("Site", "cloud-sg", ""), ("ModelDeployment", "glm-4-flash", "models")],
 )
 async def test_a_run_says_whether_all_of_it_was_applied(kind: str, name: str, space: str) -> None:

@@ -42,7 +42,7 @@ async def _until_told(work: Coroutine[Any, Any, None]) -> None:
 
 
 def run_agent(role: str, *, home: str, site: str, client_port: int) -> None:
-    """Serve until SIGTERM.
+    """Serve until SIGTERM, then drain; a second one ends the drain.
 
     Raises:
         PodError: a mount, an address or the way to the API is missing.
@@ -70,7 +70,7 @@ def run_agent(role: str, *, home: str, site: str, client_port: int) -> None:
         reach = _connection()
     except (OptionsError, connection.ConnectionConfigError) as error:
         raise PodError(str(error)) from error
-    uvloop.run(_agent(options, reach))
+    uvloop.run(_until_told(_agent(options, reach)))
 
 
 async def _agent(options: AgentOptions, reach: connection.Connection) -> None:

@@ -51,7 +51,7 @@ test-fast: setup lint  ## lint, unit, laws, goldens, documentation; no real prog
 lint: setup ## style, spelling and import contracts
 	$(call phase,lint)
 	@$(BIN)/ruff check && $(BIN)/ruff format --check || { echo "run: make fmt"; exit 1; }
-	@$(BIN)/codespell operator tests docs tools .ci *.md
+	@$(BIN)/codespell operator tests e2e docs tools .ci *.md
 	@$(BIN)/lint-imports --no-cache > .lint-imports.log || { cat .lint-imports.log; echo "see: [tool.importlinter] in pyproject.toml"; exit 1; }
 	@tail -n 2 .lint-imports.log
 

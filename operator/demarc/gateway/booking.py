@@ -32,6 +32,9 @@ _BYTES_AROUND = 300
 _SERVER_ERROR = 500
 _BROKEN_FLAGS = frozenset({"DC", "DPE", "DT", "LR", "SI", "UC", "UPE", "UR", "UT"})
 """Response flags of an answer that broke off."""
+_UNREACHED_FLAGS = frozenset({"UF", "UH"})
+"""Response flags of a request that no replica took. Retries are of such requests alone, so a
+replica had it only if a flag of a broken answer stands beside them."""
 UNKNOWN = Facts("", "", "", "", "", "", "", None, 0, stream=False)
 
 
@@ -55,6 +58,10 @@ def row(line: AccessLine, facts: Facts | None) -> Row | None:
         return None
     if line.cluster == EGRESS and not line.far:
         return None  # the egress gateway itself refused it
+    flags = frozenset(line.flags.split(","))
+    broke = not _BROKEN_FLAGS.isdisjoint(flags)
+    if not broke and not _UNREACHED_FLAGS.isdisjoint(flags):
+        return None
     known = facts or UNKNOWN
     counted = _counted(line.usage)
     if counted == (0, 0, "tokenizer"):
@@ -65,7 +72,6 @@ def row(line: AccessLine, facts: Facts | None) -> Row | None:
     else:
         tokens_in, tokens_out = max(1, known.prompt_tokens), _estimated_out(line, known)
         source = "bytes"
-        broke = not _BROKEN_FLAGS.isdisjoint(line.flags.split(","))
         state = State.PARTIAL if broke else State.ESTIMATED
     endpoint = known.endpoint or line.endpoint or ""
     cost, currency = _cost(known.price, tokens_in, tokens_out)

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from demarc.api import manifests
-from demarc.api.cluster import CONFIG_MAP, Cluster, Kind, Manifest, Ref
+from demarc.api.cluster import CONFIG_MAP, Cluster, Kind, Manifest, Ref, TransientError
 from demarc.api.v1alpha1 import Site
 from demarc.planning import names
 from demarc.planning.objects import HOME
@@ -36,9 +36,12 @@ class FakeClusters:
     home: Cluster
     others: dict[str, Cluster]
     cut: str = ""
+    fault: str = ""
 
     async def remote(self, site: Site) -> Cluster | Unreachable:
-        """The cluster behind a site, unless it is cut off."""
+        """The cluster behind a site, unless it is cut off or faulty."""
+        if self.fault:
+            raise TransientError(self.fault)
         if self.cut:
             return Unreachable(self.cut)
         return self.others[site.metadata.name]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from demarc.api.cluster import Cluster, Manifest, Ref
+from demarc.api.cluster import Cluster, Manifest
 from demarc.planning import names
 from demarc.policy import compilation, document, extract, heartbeat, validation, widening
 from demarc.policy.document import Document
@@ -114,14 +114,3 @@ def _config_map(name: str, data: Mapping[str, str]) -> Manifest:
         },
         "data": dict(data),
     }
-
-
-def holds(epoch_sources: Document, ref: Ref, generation: int) -> bool:
-    """Whether a document holds this very generation of an object."""
-    return any(
-        source["kind"] == ref.kind.name
-        and source["metadata"].get("namespace", "") == ref.namespace
-        and source["metadata"]["name"] == ref.name
-        and source["metadata"]["generation"] == generation
-        for source in epoch_sources.sources
-    )

@@ -1,0 +1,56 @@
+"""Is a folder read whole, and is what is wrong with it said in one line?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from demarc.app import folder
+from demarc.app.folder import FolderError
+
+NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n"
+
+
+def test_files_below_a_folder_count_but_not_volumes(tmp_path: Path) -> None:
+    """A model's own YAML would be taken for an object."""
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.yml").write_text(NAMESPACE)
+    (tmp_path / "volumes" / "models").mkdir(parents=True)
+    (tmp_path / "volumes" / "models" / "b.yaml").write_text("not: ours")
+
+    read = folder.read(tmp_path)
+
+    assert [item.key for item in read.objects] == ["a"]
+    assert read.problems == ()
+    assert folder.volumes(tmp_path, {}) == {"models": tmp_path / "volumes" / "models"}
+    assert folder.volumes(tmp_path, {"models": Path("/x")}) == {"models": Path("/x")}
+
+
+def test_one_file_is_a_folder_of_one(tmp_path: Path) -> None:
+    """A user could not name a file."""
+    file = tmp_path / "a.yaml"
+    file.write_text(NAMESPACE)
+
+    assert [item.key for item in folder.read(file).objects] == ["a"]
+
+
+def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    """A user would read a traceback."""
+    with pytest.raises(FolderError, match="no folder"):
+        folder.read(tmp_path / "absent")
+    with pytest.raises(FolderError, match="no YAML"):
+        folder.read(tmp_path)
+    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(FolderError, match="not UTF-8 at byte 0"):
+        folder.read(tmp_path)
+
+
+def test_a_change_changes_the_fingerprint(tmp_path: Path) -> None:
+    """An edit would not be seen."""
+    file = tmp_path / "a.yaml"
+    file.write_text(NAMESPACE)
+    before = folder.fingerprint(tmp_path)
+    file.write_text(NAMESPACE + "---\n")
+
+    assert before != folder.fingerprint(tmp_path)

@@ -1,0 +1,96 @@
+"""Does a change wake what it concerns, once, and does a fault of one key leave the others alone?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from demarc.api.cluster import CONFIG_MAP, MODEL_DEPLOYMENT, SERVICE, Cluster, Ref
+from demarc.planning import names
+from demarc.reconcile.controller import Controller, Queue
+from demarc.reconcile.run import EPOCH, Key
+from support import reconciling
+from support.reconciling import World
+
+A, B = Key("Site", "", "a"), Key("Site", "", "b")
+
+
+async def test_a_key_waits_once_and_the_epoch_goes_first() -> None:
+    """A storm of events would run one key again and again, before what it is planned from."""
+    queue = Queue()
+    for key in (A, B, A, EPOCH, A):
+        queue.add(key)
+
+    assert [await queue.take() for _ in range(3)] == [EPOCH, A, B]
+
+
+async def test_a_key_that_is_woken_while_it_runs_runs_again_afterwards() -> None:
+    """A change during a run would be lost, or two runs of one key would overlap."""
+    queue = Queue()
+    queue.add(A)
+    assert await queue.take() == A
+    queue.add(A)
+    queue.add(B)
+    assert await queue.take() == B
+    queue.done(A)
+
+    assert await queue.take() == A
+
+
+@asynccontextmanager
+async def controlled(world: World) -> AsyncIterator[Controller]:
+    """A controller that runs while the context lasts."""
+    controller = Controller(world.reconciler, world.home)
+    task = asyncio.get_running_loop().create_task(controller.run())
+    try:
+        yield controller
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(world: World, ref: Ref, *, there: bool, cluster: Cluster | None = None) -> None:
+    """Wait for an object to appear or to go."""
+    async with asyncio.timeout(8):
+        while ((await (cluster or world.home).get(ref)) is not None) is not there:
+            await asyncio.sleep(0.01)
+
+
+async def test_objects_come_to_life_without_being_asked_for() -> None:
+    """Nothing would happen until the resync."""
+    world = await reconciling.start([*reconciling.sample(), *reconciling.credentials()])
+    flash = Ref(SERVICE, "models", names.engine("glm-4-flash", "cloud-sg"))
+    async with controlled(world):
+        await until(world, flash, there=True, cluster=world.cloud)
+        await world.home.delete(Ref(MODEL_DEPLOYMENT, "models", "glm-4-flash"))
+        await until(world, flash, there=False, cluster=world.cloud)
+
+
+async def test_a_foreign_deletion_is_healed() -> None:
+    """A child that somebody deletes would stay away until the resync."""
+    world = await reconciling.start([*reconciling.sample(), *reconciling.credentials()])
+    air = Ref(CONFIG_MAP, "models", names.engine("glm-4-air", "shanghai-dc"))
+    async with controlled(world):
+        await until(world, air, there=True)
+        before = await world.home.get(air)
+        await world.home.delete(air)
+        async with asyncio.timeout(8):
+            while True:
+                now = await world.home.get(air)
+                if now is not None and before is not None and now != before:
+                    break
+                await asyncio.sleep(0.01)
+
+
+async def test_a_site_that_fails_does_not_hold_the_others() -> None:
+    """One broken cluster would stop all of them."""
+    world = await reconciling.start([*reconciling.sample(), *reconciling.credentials()])
+    world.clusters.fault = "the cluster hangs up"
+    async with controlled(world):
+        await until(
+            world,
+            Ref(CONFIG_MAP, "models", names.engine("glm-4-air", "shanghai-dc")),
+            there=True,
+        )

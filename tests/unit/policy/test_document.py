@@ -227,3 +227,11 @@ def test_a_sealed_text_says_which_key() -> None:
     for text in (anonymous, "x" * 600_000, "!.!", sealed.replace(".", "=.")):
         with pytest.raises(MalformedError):
             signature.unseal("p", text, keys)
+
+
+def test_a_sealed_text_has_one_spelling() -> None:
+    """Two texts say the same, so that a nonce cache takes a replay for another grant."""
+    data = b'{"a": 1, "keyId": "epoch-1"}'
+    spelled = ".".join(signature._base64url(each) for each in (data, KEY.sign(b"p\0" + data)))
+    with pytest.raises(MalformedError, match="canonical"):
+        signature.unseal("p", spelled, TRUST.keys)

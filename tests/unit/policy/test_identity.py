@@ -191,6 +191,7 @@ def test_without_an_issuer_no_token_proves_anything() -> None:
     "keys",
     [
         (jwk("rsa"), jwk("ec", kid="rsa")),
+        (jwk("ec", kid="rsa"), jwk("rsa")),
         (jwk("rsa", kid=None),),
         (jwk("rsa", alg="RS512"),),
         (jwk("rsa", use="enc"),),

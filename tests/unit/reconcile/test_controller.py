@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 
 from demarc.api.cluster import CONFIG_MAP, MODEL_DEPLOYMENT, SERVICE, Cluster, Ref
 from demarc.planning import names
@@ -53,9 +53,15 @@ async def controlled(world: World) -> AsyncIterator[Controller]:
 
 async def until(world: World, ref: Ref, *, there: bool, cluster: Cluster | None = None) -> None:
     """Wait for an object to appear or to go."""
+    where = cluster or world.home
     async with asyncio.timeout(8):
-        while ((await (cluster or world.home).get(ref)) is not None) is not there:
-            await asyncio.sleep(0.01)
+        seen = (await where.list(ref.kind)).resource_version
+        if ((await where.get(ref)) is not None) is there:
+            return
+        async with aclosing(where.watch(ref.kind, since=seen)) as changes:
+            async for _ in changes:
+                if ((await where.get(ref)) is not None) is there:
+                    return
 
 
 async def test_objects_come_to_life_without_being_asked_for() -> None:
@@ -74,14 +80,8 @@ async def test_a_foreign_deletion_is_healed() -> None:
     air = Ref(CONFIG_MAP, "models", names.engine("glm-4-air", "shanghai-dc"))
     async with controlled(world):
         await until(world, air, there=True)
-        before = await world.home.get(air)
         await world.home.delete(air)
-        async with asyncio.timeout(8):
-            while True:
-                now = await world.home.get(air)
-                if now is not None and before is not None and now != before:
-                    break
-                await asyncio.sleep(0.01)
+        await until(world, air, there=True)
 
 
 async def test_a_site_that_fails_does_not_hold_the_others() -> None:

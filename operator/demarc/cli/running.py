@@ -227,6 +227,16 @@ def _explain_past(decision_id: str, output_format: str, state: Path) -> None:
             _print_record(record, record.decision)
 
 
+_LAYERS = {
+    "E0": "E0: it is no target of the model",
+    "E1": "E1: the label is above its clearance",
+    "E2": "E2: a residency rule keeps the request from it",
+    "E3": "E3: no permit of the app names it",
+    "E4": "E4: it cannot do what the request needs",
+}
+"""Layer of a record -> what removed an endpoint there; a record holds no sentences."""
+
+
 def _print_record(record: Record, decision: Decision) -> None:
     click.echo(f"decision {decision.id} at {record.at} by {record.gateway}")
     if decision.caller is not None:
@@ -240,6 +250,8 @@ def _print_record(record: Record, decision: Decision) -> None:
         )
         for operand in label.provenance:
             click.echo(f"         level {level_name(operand.level)} by {operand.source}")
+    if decision.public:
+        click.echo(f"public   closed: {decision.public}")
     click.echo(f"outcome  {decision.outcome} {decision.status} {decision.reason}".rstrip())
     chosen = decision.chosen
     click.echo(f"chosen   {chosen.endpoint if chosen else 'none'}\n")
@@ -252,7 +264,15 @@ def _print_record(record: Record, decision: Decision) -> None:
         )
         for name, up in sorted(decision.health.items())
     ]
-    rows += [("", row.endpoint, "", f"{row.layer} {row.by}") for row in decision.removed]
+    rows += [
+        (
+            "",
+            row.endpoint,
+            "",
+            f"{_LAYERS.get(row.layer, row.layer)}{f' ({row.by})' if row.by else ''}",
+        )
+        for row in decision.removed
+    ]
     output.table(("", "ENDPOINT", "UP", "WHY"), rows)
 
 

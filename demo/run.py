@@ -46,7 +46,7 @@ class Act:
 
 SERVING = (
     "One folder of YAML serves",
-    "Two sites, three models and the policies of three tenants are applied; the columns tell how far.",
+    "Two sites, three models and the policies of three tenants are applied.",
 )
 HONEST = (
     Act(
@@ -77,27 +77,30 @@ HONEST = (
 )
 LYING = (
     "An inner gateway that lies is stopped by egress",
-    "A second start: the inner agent is exchanged for a test double (demo/doubles/lying_agent.py)\n"
-    "that holds the real keys and lies to egress in one way after the other.",
+    """\
+A second start: the inner agent is exchanged for a test double, demo/doubles/lying_agent.py.
+It holds the real keys and lies to egress in one way after the other.""",
 )
 TITLES = (SERVING[0], *(act.title for act in HONEST), LYING[0])
 
 ONE_MACHINE = """\
 What one machine does not show
   A network boundary. Both sites are processes of one user on loopback. That the inner gateway has
-  no route out, and that only egress reaches the other site, is stated by NetworkPolicies that the
-  operator applies in a cluster; here nothing enforces them, and here nothing relied on them.
-  GPUs and models. Triton is the real one; behind it a simulator stands in TensorRT-LLM's place.
-  The recording. It exists in a rehearsal only: it is what the public side received, and so the proof.
+  no route out, and that only egress reaches the other site, is said by NetworkPolicies, which the
+  operator applies in a cluster; here nothing enforces them.
+  GPUs and models. Triton is real; behind it a simulator stands in TensorRT-LLM's place.
+  The recording exists in a rehearsal only: it is what the public side received.
 """
 
 GO_ON = """\
 Go on
-  make up        the same bank, until `make down` (prints the gateway and the credentials)
-  curl --cacert .demarc/ca.crt -H "Authorization: Bearer $(cat .demarc/credentials/retail.branch-faq.faq-key)" \\
-       -H 'content-type: application/json' -d '{"model": "auto", "messages": [{"role": "user", "content": "When do you open?"}]}' \\
-       https://127.244.0.3:8443/v1/chat/completions
-  demarc get; demarc usage; demarc explain ID     ID: the answer's header x-demarc-decision
+  make up                   the same bank until `make down`; it prints the gateway and credentials
+  .venv/bin/demarc get      what runs; then: usage, explain, describe, token, --help
+
+  curl --cacert .demarc/ca.crt https://127.244.0.3:8443/v1/chat/completions \\
+    -H "Authorization: Bearer $(cat .demarc/credentials/retail.branch-faq.faq-key)" \\
+    -H 'content-type: application/json' \\
+    -d '{"model": "auto", "messages": [{"role": "user", "content": "When do you open?"}]}'
 """
 
 

@@ -96,7 +96,7 @@ def _forbidden(epoch: Epoch, permitted: tuple[str, ...]) -> Endpoint:
 def main() -> None:
     """Become the agent, with the liar where the honest decision service is made."""
     file, *words = sys.argv[1:]
-    agent.Inner = partial(LyingInner, Path(file))  # type: ignore[assignment,misc]  # it takes its place
+    agent.Inner = partial(LyingInner, Path(file))  # type: ignore[assignment,attr-defined]  # a double
     processes.agent(words)
 
 

@@ -14,6 +14,9 @@ from typing import Any
 
 import httpx
 
+ORDINARY, CARD = "ordinary", "card number"
+"""Kinds of questions."""
+
 _TIMEOUT_SECONDS = 20
 _PATIENCE_SECONDS = 20
 _MAX_WAIT_SECONDS = 5.0
@@ -70,15 +73,15 @@ def ordinary(app: str = "branch-faq") -> Question:
     """A question that may go anywhere, if the app may."""
     word, echo = _word(), _word()
     text = f"When does the branch at {word} street open on Saturdays? say:{echo}"
-    return Question(app, "ordinary", text, (word, echo), echo)
+    return Question(app, ORDINARY, text, (word, echo), echo)
 
 
 def with_card(app: str = "branch-faq", *, separator: str = "") -> Question:
-    """A question with a card number that nobody has, in groups of four."""
+    """A question with a card number that nobody has, its groups of four separated or not."""
     before, after, echo = _word(), _word(), _word()
     card = _card()
     shown = separator.join(card[i : i + 4] for i in range(0, len(card), 4))
-    kind = "card number, grouped" if separator else "card number"
+    kind = {"": CARD, " ": f"{CARD}, blanks", "-": f"{CARD}, dashes"}[separator]
     text = f"{before}: my card {shown} was charged twice in {after}. say:{echo}"
     return Question(app, kind, text, (before, after, echo, card), echo)
 
@@ -136,9 +139,13 @@ class Desk:
         seconds = time.monotonic() - began
         if response is None:
             return Answer(question, 0, "", "", "", "no answer", "", 0, 0, seconds)
-        found = response.json()
-        is_answer = response.status_code == httpx.codes.OK
-        error = {} if is_answer else found["error"]
+        try:
+            found = response.json()
+            is_answer = response.status_code == httpx.codes.OK
+            text = found["choices"][0]["message"]["content"] if is_answer else ""
+            error = {} if is_answer else found["error"]
+        except (ValueError, LookupError, TypeError):
+            found, error, text = {}, {}, f"not in OpenAI's form: {response.text[:80]}"
         usage = found.get("usage") or {}
         return Answer(
             question=question,
@@ -146,7 +153,7 @@ class Desk:
             site=response.headers.get("x-demarc-site", ""),
             decision=response.headers.get("x-demarc-decision", ""),
             code=error.get("code") or "",
-            text=found["choices"][0]["message"]["content"] if is_answer else error["message"],
+            text=text or error.get("message") or "",
             retry_after=response.headers.get("retry-after", ""),
             tokens_in=usage.get("prompt_tokens", 0),
             tokens_out=usage.get("completion_tokens", 0),

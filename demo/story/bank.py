@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from story.stage import StoryError, until
+from story.stage import StoryError
 
 DEMARC = str(Path(sys.executable).parent / "demarc")
 PRIVATE, PUBLIC = "shanghai-dc", "cloud-sg"
@@ -23,6 +23,7 @@ PRIVATE, PUBLIC = "shanghai-dc", "cloud-sg"
 _COMMAND_SECONDS = 60
 _STOP_SECONDS = 90
 _KILL_PAUSE_SECONDS = 0.1
+_KILL_SECONDS = 10
 
 
 class Bank:
@@ -134,19 +135,20 @@ class Bank:
         They are started again each time, and killed again. The list grows by what was killed.
         """
         killed: list[str] = []
-        enough = threading.Event()
+        once, enough = threading.Event(), threading.Event()
 
         def kill() -> None:
             while not enough.is_set():
-                for pod in self.run["pods"]:
-                    if chosen(pod):
-                        killed.extend(_kill(pod))
+                for pod in filter(chosen, self.run["pods"]):
+                    killed.extend(_kill(pod))
+                once.set()
                 enough.wait(_KILL_PAUSE_SECONDS)
 
         thread = threading.Thread(target=kill, daemon=True)
         thread.start()
         try:
-            until(lambda: bool(killed), seconds=10, what="process to kill")
+            if not once.wait(_KILL_SECONDS) or not killed:
+                raise StoryError("there was nothing to kill")
             yield killed
         finally:
             enough.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from story import asking
@@ -15,7 +16,7 @@ from story.stage import Stage, until
 _READY_SECONDS = 240
 _DOUBLE = Path(__file__).parents[1] / "doubles" / "lying_agent.py"
 
-LIES = {
+LIES: Mapping[str, tuple[str, Callable[[], Question]]] = {
     "label": ("calls a card number harmless", asking.with_card),
     "app": ("says branch-faq where copilot asks", lambda: asking.ordinary("copilot")),
     "target": ("grants an endpoint that the app may not use", asking.ordinary),

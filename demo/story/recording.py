@@ -99,7 +99,7 @@ def _bare(text: str) -> str:
 
 
 def _inside(texts: Iterable[str]) -> Iterator[str]:
-    """The strings of a body that is JSON itself: there, `\\u0034` is a 4."""
+    r"""The strings of a body that is JSON itself: there, `\u0034` is a 4."""
     for text in texts:
         try:
             value = json.loads(text)

@@ -116,9 +116,9 @@ def private(scene: Scene) -> None:
 def expect_answered(scene: Scene, answers: Sequence[Answer], site: str) -> None:
     """Each was answered there, by an engine that saw the very question."""
     truth = all(a.status == 200 and a.site == site and a.is_echoed for a in answers)  # noqa: PLR2004
-    subject = "the answer comes" if len(answers) == 1 else f"all {len(answers)} answers come"
-    kinds = ", ".join(dict.fromkeys(f"{a.question.app} {a.question.kind}" for a in answers))
-    scene.stage.expect(truth, f"{subject} from {site} and repeat the question's own word ({kinds})")
+    subject = "the answer comes" if len(answers) == 1 else f"{len(answers)} answers come"
+    kinds = "; ".join(dict.fromkeys(f"{a.question.app}: {a.question.kind}" for a in answers))
+    scene.stage.expect(truth, f"{subject} from {site} with the question's own word in it ({kinds})")
 
 
 def expect_recorded(scene: Scene, question: Question, why: str = "") -> None:

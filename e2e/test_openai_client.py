@@ -222,7 +222,7 @@ def test_two_streams_run_at_the_same_time(bank: Bank) -> None:
             )
             async for chunk in stream:
                 piece = chunk.choices[0].delta.content if chunk.choices else None
-                order += [(word, piece)] if piece else []
+                order.extend([(word, piece)] if piece else [])
 
         async with inside, asyncio.TaskGroup() as group:
             group.create_task(read(inside, "inside"))

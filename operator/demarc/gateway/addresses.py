@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,32 +92,42 @@ def find(slices: Iterable[Manifest], sources: Mapping[str, Source]) -> Found:
 
 
 def _read(manifest: Manifest) -> tuple[tuple[str, str], tuple[Address, ...]]:
-    metadata = manifest.get("metadata") or {}
-    labels = metadata.get("labels") or {}
+    metadata = _mapping(manifest.get("metadata"))
+    labels = _mapping(metadata.get("labels"))
     key = (str(metadata.get("namespace", "")), str(labels.get(_SERVICE_LABEL, "")))
-    port = _port(manifest.get("ports") or ())
+    port = _port(_list(manifest.get("ports")))
     if manifest.get("addressType") != "IPv4" or port is None:
         return key, ()
     return key, tuple(
         (address, port)
-        for endpoint in manifest.get("endpoints") or ()
+        for endpoint in _list(manifest.get("endpoints"))
         if isinstance(endpoint, Mapping) and _is_ready(endpoint)
-        for address in endpoint.get("addresses") or ()
+        for address in _list(endpoint.get("addresses"))
         if isinstance(address, str)
     )
 
 
 def _is_ready(endpoint: Mapping[str, Any]) -> bool:
     """An absent `ready` means ready: https://kubernetes.io/docs/reference/kubernetes-api/."""
-    conditions = endpoint.get("conditions") or {}
-    return isinstance(conditions, Mapping) and conditions.get("ready") is not False
+    conditions = endpoint.get("conditions")
+    if conditions is None:
+        return True
+    return isinstance(conditions, Mapping) and conditions.get("ready", True) in (True, None)
 
 
-def _port(ports: Any) -> int | None:
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _port(ports: Sequence[Any]) -> int | None:
     for port in ports:
         if not isinstance(port, Mapping) or port.get("name") != _PORT_NAME:
             continue
         number = port.get("port")
-        if isinstance(number, int) and 0 < number <= _MAX_PORT:
+        if isinstance(number, int) and not isinstance(number, bool) and 0 < number <= _MAX_PORT:
             return number
     return None

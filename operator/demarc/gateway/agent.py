@@ -58,6 +58,7 @@ RECORDS = "records"
 MAC_KEYS = "mac"
 LEDGER = "ledger.sqlite"
 _AGE_SECONDS = 1.0
+_TOGETHER_SECONDS = 0.01
 
 log = structlog.get_logger()
 
@@ -113,6 +114,7 @@ class Agent:
         self._redraw = asyncio.Event()
         self._look = asyncio.Event()
         self._drawn = False
+        self._failed = False
         self._in_use = False
         self._seen = availability.NOTHING_SEEN
         self._far = FarSides()
@@ -293,18 +295,18 @@ class Agent:
 
     def _draw(self) -> None:
         """Write what Envoy should have now; a failure is tried again."""
-        view, sources = self._view()
-        found = addresses.find(self._slices, sources)
-        self._metrics.set("demarc_addresses_refused", found.refused)
         try:
+            view, sources = self._view()
+            found = addresses.find(self._slices, sources)
+            self._metrics.set("demarc_addresses_refused", found.refused)
             if self._dataplane.draw(view, found.addresses):
                 log.info("drawn", version=view.version, clusters=len(found.addresses))
                 self._in_use = False
                 self._look.set()
             self._drawn = True
-        except OSError as error:
-            log.error("drawing_failed", error=error.strerror)
-            self._redraw.set()
+        except Exception as error:  # noqa: BLE001  # what Envoy has stays; decisions go on
+            log.error("drawing_failed", error=type(error).__name__)
+            self._failed = True
 
     def _view(self) -> tuple[View, Mapping[str, addresses.Source]]:
         options = self._options
@@ -324,9 +326,12 @@ class Agent:
         while True:
             await self._redraw.wait()
             self._redraw.clear()
+            self._failed = False
             self._draw()
+            if self._failed:
+                self._redraw.set()
             # Several changes that come at once are drawn once.
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(self._options.times.retry if self._failed else _TOGETHER_SECONDS)
 
     async def _watch_envoy(self) -> None:
         times = self._options.times
@@ -348,7 +353,9 @@ class Agent:
                 self._metrics.set("demarc_envoy_applied", int(self._in_use))
             if self._options.role is Role.INNER and policy is not None:
                 self._seen = availability.see(await self._admin.clusters(), policy.view)
-        except EnvoyError:
+        except Exception as error:  # noqa: BLE001  # what is not known is down
+            if not isinstance(error, EnvoyError):
+                log.error("envoy_unreadable", error=type(error).__name__)
             self._seen = availability.NOTHING_SEEN
             self._in_use = False
             self._metrics.set("demarc_envoy_applied", 0)

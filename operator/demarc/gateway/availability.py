@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from demarc.api.v1alpha1.common import Scope
@@ -129,7 +130,12 @@ def health(
 
 
 def _networks(epoch: Epoch, site: str) -> tuple[ipaddress.IPv4Network, ...]:
-    return tuple(ipaddress.IPv4Network(cidr) for cidr in epoch.site_cidrs.get(site, ()))
+    """The IPv4 networks of a site; what cannot be read holds no address."""
+    found: list[ipaddress.IPv4Network] = []
+    for cidr in epoch.site_cidrs.get(site, ()):
+        with suppress(ValueError):
+            found.append(ipaddress.IPv4Network(cidr))
+    return tuple(found)
 
 
 def _health(hosts: tuple[Host, ...], networks: tuple[ipaddress.IPv4Network, ...]) -> Health:

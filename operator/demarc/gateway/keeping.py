@@ -109,9 +109,9 @@ class EpochKeeper:
         self.latest: InForce | None = None
         self._restore()
 
-    def offer_epoch(self, data: Mapping[str, str]) -> bool:
+    def offer_epoch(self, data: Mapping[str, Any]) -> bool:
         """Look at what the ConfigMap holds; whether another policy is in force now."""
-        content, signed = data.get("epoch.json", ""), data.get("signature.json", "")
+        content, signed = _text(data, "epoch.json"), _text(data, "signature.json")
         if (content, signed) == (self._content, self._signature):
             return False
         try:
@@ -128,9 +128,9 @@ class EpochKeeper:
         )
         return True
 
-    def offer_heartbeat(self, data: Mapping[str, str]) -> bool:
+    def offer_heartbeat(self, data: Mapping[str, Any]) -> bool:
         """Look at what the ConfigMap holds; whether Public opened or closed by it."""
-        text = data.get("heartbeat", "")
+        text = _text(data, "heartbeat")
         if text == self._heartbeat_text:
             return False
         try:
@@ -182,7 +182,7 @@ class EpochKeeper:
         Raises:
             EpochError: it may not.
         """
-        data = content.encode()
+        data = content.encode("utf-8", "surrogatepass")
         try:
             read = signature.parse_signature(signed)
         except SignatureError as error:
@@ -284,9 +284,9 @@ class ExtractKeeper:
             self._floor = (EpochNumber(number["term"], number["counter"]), stored["hash"])
             self._take(stored["epoch"])
 
-    def offer(self, data: Mapping[str, str]) -> bool:
+    def offer(self, data: Mapping[str, Any]) -> bool:
         """Look at what the ConfigMap holds; whether another extract is in force now."""
-        text = data.get("extract", "")
+        text = _text(data, "extract")
         if text == self._text or not self._take(text):
             return False
         found = self.latest
@@ -333,6 +333,12 @@ class ExtractKeeper:
         if not document.fits(found.number, found.epoch_hash, last=number, last_hash=known):
             raise ExtractError(f"extract {found.number} is refused: {number} was loaded already")
         return found
+
+
+def _text(data: Mapping[str, Any], name: str) -> str:
+    """A value of a ConfigMap; what is no text is none."""
+    found = data.get(name)
+    return found if isinstance(found, str) else ""
 
 
 def _in_force(epoch: Epoch, closed: str) -> InForce:

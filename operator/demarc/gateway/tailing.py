@@ -24,7 +24,7 @@ from demarc.gateway import booking
 from demarc.gateway.booking import Verdict
 from demarc.gateway.counting import Metrics
 from demarc.gateway.facts import Facts, Recent
-from demarc.ledger.usage import LedgerError, Position, UsageLedger
+from demarc.ledger.usage import Position, UsageLedger
 from demarc.xds import access_log
 from demarc.xds.access_log import AccessLine
 
@@ -153,7 +153,7 @@ class Tailer:
         while True:
             try:
                 more = await self.look()
-            except (OSError, LedgerError) as error:
+            except Exception as error:  # noqa: BLE001  # it is read again; decisions go on
                 log.error("access_log_failed", error=type(error).__name__)
                 more = False
             if not more:
@@ -181,7 +181,7 @@ class Tailer:
         try:
             while await self.look():
                 pass
-        except (OSError, LedgerError) as error:
+        except Exception as error:  # noqa: BLE001  # as in `watch`
             log.error("access_log_failed", error=type(error).__name__)
         if self._file is not None:
             self._file.close()

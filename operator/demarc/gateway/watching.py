@@ -68,5 +68,6 @@ async def _follow(
 
 
 def _key(manifest: Manifest) -> tuple[str, str]:
-    metadata = manifest.get("metadata") or {}
-    return (str(metadata.get("namespace", "")), str(metadata.get("name", "")))
+    metadata = manifest.get("metadata")
+    found = metadata if isinstance(metadata, Mapping) else {}
+    return (str(found.get("namespace", "")), str(found.get("name", "")))

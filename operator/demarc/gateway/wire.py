@@ -73,8 +73,9 @@ def render(status: int, headers: Iterable[Header] = (), body: bytes = b"") -> by
     Raises:
         ValueError: a header holds a line break.
     """
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
-    if lines.count("\n") != lines.count("\r\n") or lines.count("\r") != lines.count("\n"):
+    listed = [f"{name}: {value}\r\n" for name, value in headers]
+    lines = "".join(listed)
+    if lines.count("\n") != len(listed) or lines.count("\r") != len(listed):
         raise ValueError("a header holds a line break")
     head = f"{_REASONS[status]}{lines}content-length: {len(body)}\r\n\r\n"
     return head.encode("latin-1") + body
@@ -243,4 +244,6 @@ class Server:
                 await asyncio.wait_for(self._empty.wait(), seconds)
         for connection in tuple(self.connections):
             connection._close()  # noqa: SLF001  # its own server
+        await asyncio.sleep(0)  # a transport closes in the next turn of the loop
+        await self._server.wait_closed()
         self._server = None

@@ -19,9 +19,11 @@ from demarc.planning.settings import PlanSettings
 from demarc.policy import document
 from demarc.policy.epoch import EpochNumber
 from demarc.reconcile import keyring
+from demarc.reconcile.context import Ports
+from demarc.reconcile.keys import EPOCH, GATEWAYS, Key, Outcome
 from demarc.reconcile.ports import Unreachable
 from demarc.reconcile.publication import Compiled
-from demarc.reconcile.run import EPOCH, GATEWAYS, Key, Outcome, Ports, Reconciler
+from demarc.reconcile.run import Reconciler
 from support.cluster import Clock, MemoryCluster, namespace
 
 SAMPLE = Path(__file__).with_name("sample.yaml")

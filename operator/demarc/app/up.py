@@ -49,9 +49,10 @@ from demarc.planning import names
 from demarc.planning.objects import HOME
 from demarc.planning.settings import PlanSettings
 from demarc.reconcile import keyring
+from demarc.reconcile.context import Ports
 from demarc.reconcile.controller import Controller
 from demarc.reconcile.publication import Compiled
-from demarc.reconcile.run import Ports, Reconciler
+from demarc.reconcile.run import Reconciler
 from demarc.reconcile.world import AUDIENCE
 from demarc.settings import Settings
 

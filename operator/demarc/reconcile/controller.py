@@ -30,7 +30,8 @@ from demarc.api.cluster import (
 from demarc.planning import names
 from demarc.planning.objects import HOME
 from demarc.reconcile.application import PRUNED_KINDS
-from demarc.reconcile.run import EPOCH, GATEWAYS, Key, Reconciler
+from demarc.reconcile.keys import EPOCH, GATEWAYS, Key
+from demarc.reconcile.run import Reconciler
 
 log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from demarc.api.cluster import CONFIG_MAP, MODEL_DEPLOYMENT, SERVICE, Cluster, Ref
 from demarc.planning import names
 from demarc.reconcile.controller import Controller, Queue
-from demarc.reconcile.run import EPOCH, Key
+from demarc.reconcile.keys import EPOCH, Key
 from support import reconciling
 from support.reconciling import World
 

@@ -251,3 +251,19 @@ async def test_residency_is_told_with_its_epoch() -> None:
     assert found is not None
     assert found["status"]["epoch"] == "1.1"
     assert found["status"]["rules"] == 1
+
+
+async def test_what_an_earlier_object_of_the_same_name_left_is_pruned() -> None:
+    """An object that is deleted and made anew while the operator is down would leave engines."""
+    world = await settled()
+    both = [{"site": "shanghai-dc", "pool": "h100"}, {"site": "cloud-sg", "replicas": 1}]
+    await reconciling.apply(world.home, changed("ModelDeployment", "glm-4-air", placements=both))
+    await world.settle()
+    await world.home.delete(Ref(MODEL_DEPLOYMENT, "models", "glm-4-air"))
+    await reconciling.apply(world.home, changed("ModelDeployment", "glm-4-air"))
+
+    await world.settle()
+
+    outside = Ref(DEPLOYMENT, "models", names.engine("glm-4-air", "cloud-sg"))
+    assert await world.cloud.get(outside) is None
+    assert await world.home.get(AIR) is not None

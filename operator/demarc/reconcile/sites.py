@@ -1,0 +1,111 @@
+"""What does a Site need, and is it there? A remote one gets an edge gateway and its extract."""
+
+from __future__ import annotations
+
+from demarc.api.cluster import ENDPOINT_SLICE, NODE, POD, SITE, Cluster, ClusterError, Manifest, Ref
+from demarc.api.v1alpha1 import Site
+from demarc.planning import engine, gateways, names, report
+from demarc.planning.objects import HOME, Planned, PlannedObjects
+from demarc.planning.report import PoolFacts
+from demarc.reconcile import context, publication
+from demarc.reconcile.context import Context
+from demarc.reconcile.keys import Key, Outcome
+from demarc.reconcile.ports import Unreachable
+
+
+async def run(key: Key, using: Context) -> Outcome:
+    """Apply and report a Site. Objects of a deleted site stay where they are."""
+    ref = Ref(SITE, "", key.name)
+    verdict = using.current.verdict(ref)
+    if verdict is None:
+        await using.sweep(key, {HOME: using.home})
+        return Outcome()
+    chosen = using.current.resource(ref)
+    accepted = context.acceptance(verdict)
+    if not isinstance(chosen, Site):
+        await using.write_status(ref, verdict, {}, (report.accepted(accepted),))
+        return Outcome()
+    cluster: Cluster | Unreachable = using.home
+    error = ""
+    if chosen.spec.connection.type == "RemoteCluster":
+        cluster = await using.ports.clusters.remote(chosen)
+        error = await _run_edge(key, chosen, cluster, using)
+    pools: tuple[PoolFacts, ...] = ()
+    if not isinstance(cluster, Unreachable):
+        try:
+            pools = await _pools(cluster, chosen)
+        except ClusterError as failure:
+            error = str(failure)
+    status, reported = report.site_status(chosen, accepted, pools, unreachable=error)
+    await using.write_status(ref, verdict, status, reported)
+    return Outcome(incomplete=bool(error))
+
+
+async def _run_edge(key: Key, site: Site, cluster: Cluster | Unreachable, using: Context) -> str:
+    """Edge gateway and extract at a remote site, and its address at home; why not, if not."""
+    if isinstance(cluster, Unreachable):
+        return cluster.reason
+    name = site.metadata.name
+    clusters = {HOME: using.home, name: cluster}
+    try:
+        addresses = await _edge_addresses(cluster)
+    except ClusterError as error:
+        return str(error)
+    trust = context.in_namespace(using.keys.trust(), names.SYSTEM_NAMESPACE)
+    extract = publication.extract_for(using.current.compiled.epoch, name, using.keys)
+    plan = (
+        gateways.plan_edge(site, using.ports.settings)
+        + PlannedObjects((Planned(name, trust), Planned(name, extract)))
+        + gateways.edge_link(site, addresses)
+    )
+    applied = await using.apply(plan, clusters)
+    await using.prune(key, applied, clusters)
+    context.log_errors("site_reconciled", name, applied)
+    return "; ".join(applied.errors)
+
+
+async def _edge_addresses(cluster: Cluster) -> list[str]:
+    """Ready addresses of the edge Service of a remote cluster."""
+    listing = await cluster.list(
+        ENDPOINT_SLICE,
+        namespace=names.SYSTEM_NAMESPACE,
+        labels={"kubernetes.io/service-name": names.EDGE},
+    )
+    return [
+        address
+        for found in listing.items
+        for endpoint in found.get("endpoints") or ()
+        if (endpoint.get("conditions") or {}).get("ready")
+        for address in endpoint["addresses"]
+    ]
+
+
+async def _pools(cluster: Cluster, site: Site) -> tuple[PoolFacts, ...]:
+    """GPUs per pool: what ready nodes offer, and what pods hold."""
+    nodes = (await cluster.list(NODE)).items
+    pods = (await cluster.list(POD)).items
+    facts = list[PoolFacts]()
+    for pool in site.spec.pools:
+        selector = engine.node_selector(pool)
+        members = {
+            node["metadata"]["name"]: int(
+                ((node.get("status") or {}).get("allocatable") or {}).get(pool.resource_name, 0)
+            )
+            for node in nodes
+            if selector.items() <= (node["metadata"].get("labels") or {}).items()
+        }
+        used = sum(
+            _requested(pod, pool.resource_name)
+            for pod in pods
+            if (pod.get("spec") or {}).get("nodeName") in members
+            and (pod.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}
+        )
+        facts.append(PoolFacts(pool.name, sum(members.values()), used))
+    return tuple(facts)
+
+
+def _requested(pod: Manifest, resource: str) -> int:
+    return sum(
+        int(((container.get("resources") or {}).get("limits") or {}).get(resource, 0))
+        for container in pod["spec"].get("containers") or ()
+    )

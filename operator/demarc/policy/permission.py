@@ -207,12 +207,12 @@ class Removals(Sequence[Removal]):
     removed: int
 
     def __iter__(self) -> Iterator[Removal]:
-        for endpoint in self.epoch.tables.members(self.removed):
-            found = removal(endpoint, self.epoch, self.app, self.grounds, self.label) or inability(
-                endpoint, self.needs
-            )
-            if found is not None:
-                yield found
+        found = (
+            removal(each, self.epoch, self.app, self.grounds, self.label)
+            or inability(each, self.needs)
+            for each in self.epoch.tables.members(self.removed)
+        )
+        return filter(None, found)
 
     def __len__(self) -> int:
         return self.removed.bit_count()

@@ -58,6 +58,7 @@ def test_agrees_with_the_oracle(world: World, asked: Asked, now: datetime, *, pu
     grounds, label = table.grounds(caller.credential, now), decided.judgement.label
     for endpoint in kept:
         assert permission.removal(endpoint, epoch, table.app, grounds, label) is None
+        assert permission.inability(endpoint, strategies.request_of(caller, ask).needs) is None
 
 
 @given(

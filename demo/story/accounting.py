@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,16 +62,17 @@ def _expect_booked(scene: Scene) -> None:
     sites = sorted({a.site for a in scene.desk.answers if a.status == _SERVED})
     told = {site: _told(scene.desk.answers, site) for site in sites}
 
-    def booked() -> Mapping[str, Any]:
-        rows = json.loads(scene.bank.demarc("usage", "--by", "site", "-o", "json"))
-        return {row["site"]: row for row in rows}
+    found: dict[str, Any] = {}
 
-    until(
-        lambda: all(_is_whole(booked().get(site), told[site]) for site in sites),
-        seconds=_BOOKED_SECONDS,
-        what="ledger that holds every answer",
-    )
-    found = booked()
+    def is_whole() -> bool:
+        rows = json.loads(scene.bank.demarc("usage", "--by", "site", "-o", "json"))
+        found.update({row["site"]: row for row in rows})
+        return all(
+            site in found and found[site]["states"].get("reported", 0) == told[site].answers
+            for site in sites
+        )
+
+    until(is_whole, seconds=_BOOKED_SECONDS, what="ledger that holds every answer")
     for site in sites:
         row, want = found[site], told[site]
         estimates = row["requests"] - want.answers
@@ -86,10 +86,6 @@ def _expect_booked(scene: Scene) -> None:
     scene.stage.expect(
         all(row["costs"] and not row["unpriced"] for row in found.values()), "each has a cost"
     )
-
-
-def _is_whole(row: Mapping[str, Any] | None, told: Told) -> bool:
-    return row is not None and bool(row["states"].get("reported", 0) == told.answers)
 
 
 def _told(answers: list[Answer], site: str) -> Told:

@@ -61,7 +61,7 @@ def lies(scene: Scene) -> None:
     for lie, answer in told[1:-1]:
         scene.stage.expect(
             answer.status in {403, 503} and answer.code.startswith("egress_"),
-            f"{lie}: it {LIES[lie][0]}; egress refuses: {answer.text}",
+            f"{lie}: it {LIES[lie][0]}; egress must refuse. It says: {answer.text}",
         )
     expect_not_recorded(scene, [answer.question for _, answer in told[1:-1]])
 

@@ -12,9 +12,9 @@ import base64
 import json
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -22,11 +22,14 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from demarc.api.cluster import CONFIG_MAP, Ref
+from demarc.api.cluster import CONFIG_MAP, Listing, Ref, TransientError, WatchEvent
 from demarc.gateway import agent
 from demarc.gateway.options import AgentOptions, Ports, Times
+from demarc.gateway.understanding import Outcome, Understanding, Understood
+from demarc.gateway.wire import Exchange
 from demarc.planning import names
 from demarc.policy import detection, document, extract, heartbeat, signature
+from demarc.policy.decision import Findings
 from demarc.policy.detection import Detectors
 from demarc.policy.document import Document
 from demarc.policy.epoch import Epoch, EpochNumber, GrantKey
@@ -147,10 +150,12 @@ class Tier:
     ports: Ports
     process: envoy.Envoy
     running: asyncio.Task[None] | None = None
+    agent: agent.Agent | None = None
 
     async def start_agent(self) -> None:
         """Start the agent and wait until Envoy could start."""
-        self.running = asyncio.create_task(agent.serve(self.options, self.ports))
+        self.agent = agent.Agent(self.options, self.ports)
+        self.running = asyncio.create_task(agent.run(self.agent))
 
         async def drawn() -> bool:
             assert self.running is not None
@@ -232,6 +237,12 @@ class World:
     def edge(self) -> Tier:
         return self.tiers["edge"]
 
+    @property
+    def running_agent(self) -> agent.Agent:
+        """The inner agent itself, for faults that only its inside can have."""
+        assert self.inner.agent is not None
+        return self.inner.agent
+
     async def publish(self, value: Document | None = None) -> Epoch:
         """Sign and lay out an epoch, its heartbeat and the extract."""
         found = value or self.issuer.document()
@@ -311,6 +322,34 @@ class World:
         return [base64.b64decode(line["base64"]).decode() for line in lines]
 
 
+class Unreachable:
+    """A cluster whose API does not answer."""
+
+    async def list(self, *_: object, **__: object) -> Listing:
+        raise TransientError("the API does not answer")
+
+    async def watch(self, *_: object, **__: object) -> AsyncIterator[WatchEvent]:
+        raise TransientError("the API does not answer")
+        yield
+
+
+@dataclass
+class Blind:
+    """The understanding of an agent that was taken over: it finds nothing in any body."""
+
+    honest: Understanding
+
+    def look(self, exchange: Exchange, path: str, then: Callable[[Outcome], None]) -> None:
+        """As the honest one, without findings."""
+
+        def blind(outcome: Outcome) -> None:
+            if isinstance(outcome, Understood):
+                outcome = Understood(outcome.parsed, Findings())
+            then(outcome)
+
+        self.honest.look(exchange, path, blind)
+
+
 def endpoint_slice(namespace: str, service: str, *at: tuple[str, int]) -> dict[str, Any]:
     """Ready addresses of a Service; all have the port of the first."""
     return {
@@ -329,10 +368,13 @@ def endpoint_slice(namespace: str, service: str, *at: tuple[str, int]) -> dict[s
 
 @asynccontextmanager
 async def world(
-    where: Path, *, roles: Iterable[str] = ("inner", "egress", "edge"), **times: float
+    where: Path,
+    *,
+    roles: Iterable[str] = ("inner", "egress", "edge"),
+    log_bytes: int = 64 * 1024 * 1024,
 ) -> AsyncIterator[World]:
     """Start everything, publish the sample and wait until each tier is ready."""
-    found = await build(where, **times)
+    found = await build(where, log_bytes=log_bytes)
     async with AsyncExitStack() as stack:
         for name, server, folder in (("near", found.near, "near"), ("far", found.far, "far")):
             host, port = found.addresses[name]
@@ -351,7 +393,7 @@ async def world(
         yield found
 
 
-async def build(where: Path, **times: float) -> World:
+async def build(where: Path, *, log_bytes: int) -> World:
     """Everything, not started."""
     binary = envoy.binary()
     assert binary is not None, "Envoy is missing: run `make tools`"
@@ -397,7 +439,8 @@ async def build(where: Path, **times: float) -> World:
             gateway_port=addresses[role.value][1],
             health_port=free_port(HOSTS[role.value]),
             rehearsal_recording=recording if role is Role.EDGE else None,
-            times=replace(Times(), **{"retry": 0.05, **times}),
+            times=Times(retry=0.05),
+            log_bytes=log_bytes,
         )
         ports = Ports(
             cluster=own,

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +147,17 @@ def grant_keys() -> tuple[GrantKey, ...]:
     return (GrantKey("g1", INNER, signature.public_bytes(KEY)),)
 
 
+@cache
+def _sample() -> Epoch:
+    return _epoch({})
+
+
 def epoch(**options: Any) -> Epoch:
     """The sample with the grant key of these tests."""
+    return _epoch(options) if options else _sample()
+
+
+def _epoch(options: Mapping[str, Any]) -> Epoch:
     values = {"grant_keys": grant_keys(), "packs": dict(DETECTORS.hashes), **options}
     return builders.sample_epoch(**values)
 

@@ -78,16 +78,25 @@ def find(slices: Iterable[Manifest], sources: Mapping[str, Source]) -> Found:
     for manifest in slices:
         key, addresses = _read(manifest)
         ready.setdefault(key, set()).update(addresses)
+    return bounded(
+        {
+            cluster: tuple(ready.get((source.namespace, source.service), ()))
+            for cluster, source in sources.items()
+        },
+        sources,
+    )
+
+
+def bounded(candidates: Addresses, sources: Mapping[str, Source]) -> Found:
+    """Of some addresses those that may be used: inside the networks of their site."""
     found: dict[str, tuple[Address, ...]] = {}
     refused = 0
     for cluster, source in sources.items():
-        candidates = ready.get((source.namespace, source.service), set())
+        given = candidates.get(cluster, ())
         found[cluster] = (
-            tuple(sorted(candidates))
-            if source.cidrs is None
-            else clusters.inside(candidates, source.cidrs)
+            tuple(sorted(given)) if source.cidrs is None else clusters.inside(given, source.cidrs)
         )
-        refused += len(candidates) - len(found[cluster])
+        refused += len(given) - len(found[cluster])
     return Found(found, refused)
 
 

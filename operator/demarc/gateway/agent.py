@@ -70,7 +70,11 @@ async def serve(options: AgentOptions, ports: Ports) -> None:
         OptionsError: something that it needs is missing.
         OSError: an address or a folder cannot be used.
     """
-    agent = Agent(options, ports)
+    await run(Agent(options, ports))
+
+
+async def run(agent: Agent) -> None:
+    """Run a new agent until it is cancelled; as `serve`."""
     await agent.start()
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -110,7 +114,7 @@ class Agent:
         self._settings = _settings(options)
         self._dataplane = Dataplane(options.run, self._settings)
         self._admin = EnvoyAdmin(self._settings.admin_socket)
-        self._slices: tuple[Manifest, ...] = ()
+        self._slices: tuple[Manifest, ...] | None = None
         self._redraw = asyncio.Event()
         self._look = asyncio.Event()
         self._drawn = False
@@ -297,7 +301,12 @@ class Agent:
         """Write what Envoy should have now; a failure is tried again."""
         try:
             view, sources = self._view()
-            found = addresses.find(self._slices, sources)
+            # Until the cluster has answered once, an earlier run's addresses stay in use.
+            found = (
+                addresses.bounded(self._dataplane.addresses(), sources)
+                if self._slices is None
+                else addresses.find(self._slices, sources)
+            )
             self._metrics.set("demarc_addresses_refused", found.refused)
             if self._dataplane.draw(view, found.addresses):
                 log.info("drawn", version=view.version, clusters=len(found.addresses))

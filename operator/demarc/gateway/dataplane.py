@@ -5,6 +5,7 @@ INVARIANT: a file is written beside its place and renamed, so Envoy reads whole 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,6 +51,22 @@ class Dataplane:
             self._files[write.name] = write.text
         self._wanted = wanted
         return bool(writes)
+
+    def addresses(self) -> Addresses:
+        """The addresses in the files as they are: what was known before the cluster was asked."""
+        try:
+            resources = json.loads(self._files.get(translation.CDS, ""))["resources"]
+            return {
+                str(item["name"]): tuple(
+                    (str(at["address"]), int(at["port_value"]))
+                    for group in item["load_assignment"]["endpoints"]
+                    for host in group.get("lb_endpoints", ())
+                    for at in (host["endpoint"]["address"]["socket_address"],)
+                )
+                for item in resources
+            }
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return {}
 
     def differences(self, applied: Applied) -> tuple[str, ...]:
         """What Envoy does not have in use as it was written: sorted, empty when all is in use."""

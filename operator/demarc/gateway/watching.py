@@ -41,14 +41,25 @@ async def follow(
         retry: seconds after a failure.
         metrics: counts failures.
     """
+    said = ""
+
+    def told(state: State) -> None:
+        nonlocal said
+        if said:
+            said = ""
+            log.info("watch_restored", kind=kind.name)
+        changed(state)
+
     while True:
         try:
-            await _follow(cluster, kind, changed, namespace)
+            await _follow(cluster, kind, told, namespace)
         except GoneError:
             continue
         except ClusterError as error:
             metrics.count("demarc_watch_errors_total", kind=kind.name)
-            log.warning("watch_failed", kind=kind.name, error=str(error))
+            if said != str(error):
+                said = str(error)
+                log.warning("watch_failed", kind=kind.name, error=said)
         await asyncio.sleep(retry)
 
 

@@ -109,6 +109,15 @@ def test_several_slices_of_a_service_are_one_set() -> None:
     assert (("10.244.0.1", 8443), ("10.244.0.2", 8443)) == found.addresses[NEAR]
 
 
+def test_addresses_of_an_earlier_run_are_bounded_by_the_policy_of_today() -> None:
+    """A tightening does not reach an agent that restarts while the cluster is away."""
+    given = {NEAR: (("10.244.0.1", 8443), ("10.9.0.1", 8443)), "unknown": (("10.244.0.3", 1),)}
+    found = addresses.bounded(given, INNER)
+
+    assert {NEAR: (("10.244.0.1", 8443),), "egress": ()} == found.addresses
+    assert 1 == found.refused
+
+
 def test_networks_of_another_epoch_drop_what_they_held() -> None:
     other = replace(EPOCH, site_cidrs={"shanghai-dc": ("10.1.0.0/16",)})
     sources = addresses.sources_of_epoch(view.of_epoch(Role.INNER, other), other)

@@ -178,6 +178,24 @@ def test_only_what_changed_is_written_and_a_restart_writes_nothing(tmp_path: Pat
     }
 
 
+def test_addresses_of_an_earlier_run_are_read_from_its_files(tmp_path: Path) -> None:
+    """An agent that restarts while the cluster is away takes every engine out of use."""
+    settings = GatewaySettings("n", "127.64.0.1", str(tmp_path), "/tls", "/client")
+    seen = view.of_epoch(Role.INNER, builders.sample_epoch())
+    given = {gate.NEAR: (("10.244.0.1", 8443), ("10.244.0.2", 8443)), "egress": ()}
+    Dataplane(tmp_path, settings).draw(seen, given)
+
+    assert given == Dataplane(tmp_path, settings).addresses()
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", '{"resources": [{}]}', '{"resources": 1}'])
+def test_a_broken_file_of_an_earlier_run_holds_no_address(tmp_path: Path, text: str) -> None:
+    settings = GatewaySettings("n", "127.64.0.1", str(tmp_path), "/tls", "/client")
+    (tmp_path / "cds.json").write_text(text)
+
+    assert {} == Dataplane(tmp_path, settings).addresses()
+
+
 def test_what_envoy_does_not_use_is_named(tmp_path: Path) -> None:
     settings = GatewaySettings("n", "127.64.0.1", str(tmp_path), "/tls", "/client")
     plane = Dataplane(tmp_path, settings)

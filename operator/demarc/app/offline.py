@@ -17,7 +17,7 @@ from demarc.planning import engine, gateways, placement
 from demarc.planning.objects import Planned, PlannedObjects
 from demarc.planning.placement import Placed, Rejected
 from demarc.planning.settings import PlanSettings
-from demarc.policy import detection, explanation, parsing, reach, validation, widening
+from demarc.policy import detection, eligibility, explanation, parsing, validation, widening
 from demarc.policy.decision import Health, Request
 from demarc.policy.detection import Detectors
 from demarc.policy.epoch import ClientIdentity, Epoch
@@ -92,18 +92,11 @@ def placements(
 ) -> Iterator[tuple[ModelDeployment, Placed | Rejected]]:
     """Where each accepted ModelDeployment would run, and why not elsewhere."""
     sites = {item.metadata.name: item for item in offline.accepted if isinstance(item, Site)}
-    endpoints = {endpoint.name: endpoint for endpoint in offline.epoch.endpoints}
+    barred = eligibility.never_eligible(offline.epoch, now)
     for model in offline.accepted:
-        if not isinstance(model, ModelDeployment):
-            continue
-
-        def never_eligible(site: str, model: ModelDeployment = model) -> bool:
-            name = f"{model.metadata.namespace}/{model.metadata.name}@{site}"
-            endpoint = endpoints.get(name)
-            return endpoint is None or reach.never_eligible(endpoint, offline.epoch, now)
-
-        for outcome in placement.place(model, sites, never_eligible=never_eligible):
-            yield model, outcome
+        if isinstance(model, ModelDeployment):
+            for outcome in placement.place(model, sites, barred=barred):
+                yield model, outcome
 
 
 def plan(offline: Offline, settings: PlanSettings, now: datetime) -> tuple[Planned, ...]:

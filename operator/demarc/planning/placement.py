@@ -6,7 +6,7 @@ reasons are tried in one order: the site, then the law, then the hardware.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -85,27 +85,23 @@ def place(
     model: ModelDeployment,
     sites: Mapping[str, Site],
     *,
-    never_eligible: Callable[[str], bool],
+    barred: Collection[str],
 ) -> tuple[Placed | Rejected, ...]:
     """One outcome for each placement, in the written order.
 
     Args:
         model: an accepted ModelDeployment.
         sites: accepted Sites by name.
-        never_eligible: whether no label of any allowed tenant can reach the deployment at a site.
+        barred: names of endpoints that no label of any allowed tenant can reach.
     """
-    return tuple(
-        _place(model, placement, sites, never_eligible=never_eligible)
-        for placement in model.spec.placements
-    )
+    return tuple(_place(model, placement, sites, barred) for placement in model.spec.placements)
 
 
 def _place(
     model: ModelDeployment,
     placement: Placement,
     sites: Mapping[str, Site],
-    *,
-    never_eligible: Callable[[str], bool],
+    barred: Collection[str],
 ) -> Placed | Rejected:
     name = placement.site
     site = sites.get(name)
@@ -115,7 +111,7 @@ def _place(
             PlacementReason.SITE_NOT_FOUND,
             f"No accepted Site has the name `{name}`",
         )
-    if never_eligible(name):
+    if f"{model.metadata.namespace}/{model.metadata.name}@{name}" in barred:
         return Rejected(
             name,
             PlacementReason.NEVER_ELIGIBLE,

@@ -44,7 +44,8 @@ _FOLD_COST = 4
 _TOKEN_COST = 32
 _TOKEN_CHARACTER_COST = 4
 _MAX_MATCHES = 4096
-"""Matches of one rule in one view, after which counting more changes nothing."""
+"""Matches of one rule in one view, after which a rule that has found something counts no more. One
+that has not goes on to the end of the budget: what does not hold up must hide nothing behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class Detectors:
     signs: Any = field(repr=False)
 
 
-_SIGNS = (*digits.CHAINS, "disguised", "token", "escape")
+_SIGNS = (*digits.CHAINS, "scaled", "disguised", "token", "escape")
 """What a text can have that calls for another view; see `_sign_patterns`."""
 
 
@@ -131,6 +132,7 @@ def _sign_patterns() -> tuple[str, ...]:
     """The patterns that tell, in the order of `_SIGNS`."""
     return (
         *digits.CHAINS.values(),
+        digits.SCALED,
         folding.disguised_class(),
         f"{decoding.BASE64}|{decoding.HEX}",
         decoding.ESCAPE,
@@ -181,14 +183,15 @@ def scan(texts: Texts, detectors: Detectors, *, budget: int = DEFAULT_BUDGET) ->
 class _Scanner:
     """The state of one scan."""
 
-    __slots__ = ("_budget", "_detectors", "_found", "_seen", "_tokens")
+    __slots__ = ("_budget", "_detectors", "_found", "_numbers", "_seen", "_tokens")
 
     def __init__(self, detectors: Detectors, budget: int) -> None:
         self._detectors = detectors
         self._budget = budget
         self._found: dict[str, tuple[Rule, set[bytes]]] = {}
         self._seen: dict[str, int] = {}
-        self._tokens: set[bytes] = set()
+        self._tokens: dict[bytes, int] = {}
+        self._numbers: dict[str, tuple[int, ...]] = {}
 
     def findings(self) -> tuple[Finding, ...]:
         return tuple(
@@ -199,10 +202,11 @@ class _Scanner:
     def scan(self, texts: Texts) -> None:
         parts = [part for part in texts.reveal_parts() if part]
         self._view(decoding.GAP.join(parts), 0)
+        self._view(decoding.GAP.join(texts.reveal_pairs()), 0)
         for run in texts.reveal_runs():
-            edges = [_edges(part) for part in run]
-            self._view("".join(edges), 0)
-            self._view(digits.JOINT.join(edges), 0)
+            for edges in _joinable(run):
+                self._view("".join(edges), 0)
+                self._view(digits.JOINT.join(edges), 0)
 
     def _spend(self, cost: int) -> None:
         self._budget -= cost
@@ -226,6 +230,8 @@ class _Scanner:
                 self._chain(chain, data)
         if digits.JOINT in text:
             self._scattered(data)
+        if "scaled" in signs:
+            self._view(digits.written_out(text), depth, folded=folded)
         if "disguised" in signs and not folded:
             self._spend(_FOLD_COST * len(text))
             self._view(folding.fold(text), depth, folded=True)
@@ -233,21 +239,21 @@ class _Scanner:
         if depth == MAX_DEPTH:
             return
         if "token" in signs:
-            self._view(decoding.GAP.join(self._decoded(data)), depth + 1)
+            self._view(decoding.GAP.join(self._decoded(data, depth)), depth + 1)
         if "escape" in signs:
             self._view(decoding.unescape(text), depth + 1)
 
-    def _decoded(self, data: bytes) -> Iterator[str]:
-        """What the tokens of a text say that no earlier view had."""
+    def _decoded(self, data: bytes, depth: int) -> Iterator[str]:
+        """What the tokens of a text say that no earlier view had, or had too deep to go on."""
         for token in decoding.tokens(data):
-            if token not in self._tokens:
-                self._tokens.add(token)
+            if self._tokens.get(token, MAX_DEPTH) > depth:
+                self._tokens[token] = depth
                 self._spend(_TOKEN_COST + _TOKEN_CHARACTER_COST * len(token))
                 yield from decoding.decode_token(token)
 
     def _text_rule(self, compiled: _Compiled, data: bytes) -> None:
         for count, match in enumerate(compiled.pattern.finditer(data)):
-            if count == _MAX_MATCHES:
+            if count >= _MAX_MATCHES and compiled.detector in self._found:
                 return
             self._spend(_MATCH_COST)
             value = match.group(1) if compiled.pattern.groups else match.group()
@@ -273,11 +279,14 @@ class _Scanner:
 
     def _number(self, number: str, chain: Chain, data: bytes, *, alone: bool) -> None:
         self._spend(_NUMBER_COST)
-        value = number.encode("ascii")
-        for index in self._detectors.number_set.Match(value) or ():
+        matching = self._numbers.get(number)
+        if matching is None:  # the same number is in several views
+            found = self._detectors.number_set.Match(number.encode("ascii"))
+            matching = self._numbers[number] = tuple(found or ())
+        for index in matching:
             compiled = self._detectors.number_rules[index]
             if alone or compiled.rule.match is Match.NUMBER_WITHIN:
-                self._judge(compiled, value, data, chain.start, chain.end)
+                self._judge(compiled, number.encode("ascii"), data, chain.start, chain.end)
 
     def _judge(self, compiled: _Compiled, value: bytes, data: bytes, start: int, end: int) -> None:
         rule = compiled.rule
@@ -289,6 +298,19 @@ class _Scanner:
             if compiled.context.search(around) is None:
                 return
         self._found.setdefault(compiled.detector, (rule, set()))[1].add(value.upper())
+
+
+def _joinable(run: tuple[str, ...]) -> Iterator[list[str]]:
+    """The parts of a run as they join; the ends of long parts also as a reader sees them.
+
+    What cannot be seen must not push the halves of a value out of the ends.
+    """
+    edges = [_edges(part) for part in run]
+    yield edges
+    if any(len(part) > 2 * EDGE and not part.isascii() for part in run):
+        seen = [_edges(folding.fold(part)) if len(part) > 2 * EDGE else part for part in run]
+        if seen != edges:
+            yield seen
 
 
 def _edges(part: str) -> str:

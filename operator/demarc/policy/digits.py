@@ -12,8 +12,9 @@ where its ends are ends of groups, and then in one of two ways:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import accumulate, groupby, pairwise
 
 import re2
@@ -55,6 +56,17 @@ CHAINS = {
 }
 """RE2 patterns of chains by alphabet."""
 _COMPILED = {name: re2.compile(pattern.encode()) for name, pattern in CHAINS.items()}
+SCALED = (
+    r"(?:^|[^0-9A-Za-z.])"
+    r"(?:[0-9]{11,40}\.[0-9]{1,40}|[0-9]{1,40}(?:\.[0-9]{1,40})?[eE][-+]?[0-9]{1,3})"
+    r"(?:[^0-9A-Za-z]|$)"
+)
+"""RE2 pattern of a number that a JSON reader would write otherwise: a long one with a fraction, or
+one with an exponent."""
+_SCALED = re.compile(
+    r"(?<![0-9A-Za-z.])(?:[0-9]{11,40}\.[0-9]{1,40}|[0-9]{1,40}(?:\.[0-9]{1,40})?[eE][-+]?[0-9]{1,3})"
+    r"(?![0-9A-Za-z])"
+)
 _GROUP = re.compile("[0-9]+|[Xx]")
 _SCATTERED = re.compile("[0-9Xx](?:(?<=[0-9])[0-9]*|(?<![A-Za-z][Xx])(?![A-Za-z]))")
 """`[0-9]+|(?<![A-Za-z])[Xx](?![A-Za-z])`, with one class in front: the search skips what is in none
@@ -110,6 +122,22 @@ def scattered(data: bytes) -> Chain | None:
     return _read(data.decode("utf-8", "replace"), _SCATTERED, 0, len(data))
 
 
+def written_out(text: str) -> str:
+    """The text with its long numbers as binary64 holds them, written without exponents.
+
+    A model reads numbers of a schema or of a tool's arguments after they went through a parser:
+    `6.22e3` as 6220.0, and a fraction beyond what binary64 holds as the next whole number.
+    """
+    return _SCALED.sub(_written_out, text)
+
+
+def _written_out(match: re.Match[str]) -> str:
+    value = float(match.group())
+    if not 10 ** (MIN_DIGITS - 1) <= value < 10**MAX_DIGITS:
+        return match.group()
+    return format(Decimal(repr(value)), "f").removesuffix(".0")
+
+
 def _read(text: str, group: re.Pattern[str], start: int, end: int) -> Chain:
     """Cut a text into groups; a final X is a group of its own, since it may belong to nothing."""
     groups: list[str] = []
@@ -121,16 +149,6 @@ def _read(text: str, group: re.Pattern[str], start: int, end: int) -> Chain:
         last = match.end()
     offsets = (0, *accumulate(map(len, groups)))
     return Chain("".join(groups).upper(), offsets, tuple(gaps[1:]), start, end)
-
-
-def _is_even(gaps: Sequence[str]) -> bool:
-    """Whether groups belong together: one separator, not that of a list, or a joint."""
-    kinds = {gap for gap in gaps if gap and JOINT not in gap}
-    return len(kinds) <= 1 and all(map(_LIST_SEPARATORS.isdisjoint, kinds))
-
-
-def _is_split(gaps: Sequence[str]) -> bool:
-    return any(JOINT in gap for gap in gaps)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -172,13 +190,23 @@ class Chain:
             split: only those that lie in more than one part, whatever else separates their groups.
         """
         index = {offset: group for group, offset in enumerate(self.offsets)}
-        fits = _is_split if split else _is_even
+        fits = self._crosses_joints() if split else self._are_even
         return {
             self.joined[start : start + length]
             for length in lengths
-            for start in self.offsets
-            if start + length in index and fits(self.gaps[index[start] : index[start + length] - 1])
+            for start, first in index.items()
+            if (last := index.get(start + length)) is not None and fits(first, last - 1)
         }
+
+    def _are_even(self, first: int, last: int) -> bool:
+        """Whether some gaps hold groups together: one separator, not that of a list, or a joint."""
+        kinds = {gap for gap in self.gaps[first:last] if gap and JOINT not in gap}
+        return len(kinds) <= 1 and all(map(_LIST_SEPARATORS.isdisjoint, kinds))
+
+    def _crosses_joints(self) -> Callable[[int, int], bool]:
+        """Whether a joint is among some gaps; they are counted once for all questions."""
+        before = (0, *accumulate(JOINT in gap for gap in self.gaps))
+        return lambda first, last: before[last] > before[first]
 
     def _stretches(self) -> Iterator[tuple[int, int]]:
         """Maximal sequences of groups with one separator throughout, as first and past-last."""

@@ -204,7 +204,9 @@ def _chat(document: Json, length: int, raise_to: int) -> ParsedRequest | Refusal
             max_tokens=max(asked, default=None),
             stream=stream,
         ),
-        texts=Texts(document.tree.parts, _runs(document.tree, model, conversation)),
+        texts=Texts(
+            document.tree.parts, _runs(document.tree, model, conversation), document.tree.pairs
+        ),
         raise_to=raise_to,
     )
 

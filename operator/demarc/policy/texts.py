@@ -1,7 +1,7 @@
 """Where can text hide in a request? In every string, key and number, alone or joined to others.
 
-INVARIANT: a `Texts` prints as `[redacted]`; whoever needs the text calls `reveal_parts` or
-`reveal_runs`, which can be searched for.
+INVARIANT: a `Texts` prints as `[redacted]`; whoever needs the text calls `reveal_parts`,
+`reveal_runs` or `reveal_pairs`, which can be searched for.
 """
 
 from __future__ import annotations
@@ -22,22 +22,32 @@ PROTOCOL_WORDS = frozenset(
 )
 """Words of the protocol: they carry nothing and would stand between halves of a split value."""
 
+_PAIR_VALUE = 512
+"""Characters of a value that stand with its key; the whole value is a part of its own."""
+
 
 class Texts:
     """All text of one request; it prints as `[redacted]`."""
 
-    __slots__ = ("_parts", "_runs")
+    __slots__ = ("_pairs", "_parts", "_runs")
 
-    def __init__(self, parts: Iterable[str], runs: Iterable[tuple[str, ...]] = ()) -> None:
+    def __init__(
+        self,
+        parts: Iterable[str],
+        runs: Iterable[tuple[str, ...]] = (),
+        pairs: Iterable[str] = (),
+    ) -> None:
         """Keep the text.
 
         Args:
             parts: every string, object key and number as it was written, in document order.
             runs: sequences of parts that a reader could join to one text: message contents, the
                 turns of one role, items of an array, keys, and so on.
+            pairs: members of objects as `key: value`, which is how a model reads a schema.
         """
         self._parts = tuple(parts)
         self._runs = tuple(runs)
+        self._pairs = tuple(pairs)
 
     def reveal_parts(self) -> tuple[str, ...]:
         """Every string, key and number, in document order."""
@@ -47,16 +57,23 @@ class Texts:
         """Sequences of parts that a reader could join."""
         return self._runs
 
+    def reveal_pairs(self) -> tuple[str, ...]:
+        """Members of objects as `key: value`."""
+        return self._pairs
+
     def __repr__(self) -> str:
         return "[redacted]"
 
     __str__ = __repr__
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Texts) and (self._parts, self._runs) == (other._parts, other._runs)
+        return isinstance(other, Texts) and self._all() == other._all()
 
     def __hash__(self) -> int:
-        return hash((self._parts, self._runs))
+        return hash(self._all())
+
+    def _all(self) -> tuple[tuple[object, ...], ...]:
+        return (self._parts, self._runs, self._pairs)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -68,6 +85,8 @@ class Tree:
         values: the same without keys.
         keys: keys alone.
         arrays: each array of two or more scalars.
+        pairs: `key: value` of each member that is no word of the protocol and holds a string or a
+            number; of a long string the beginning.
         members: number of object members.
         depth: deepest nesting of arrays and objects; a scalar has 0.
     """
@@ -76,6 +95,7 @@ class Tree:
     values: tuple[str, ...]
     keys: tuple[str, ...]
     arrays: tuple[tuple[str, ...], ...]
+    pairs: tuple[str, ...]
     members: int
     depth: int
 
@@ -103,13 +123,24 @@ def collect(value: object, numbers: Iterable[str], *, max_depth: int) -> Tree:
         tuple(visit.values),
         tuple(visit.keys),
         tuple(visit.arrays),
+        tuple(visit.pairs),
         visit.members,
         visit.depth,
     )
 
 
 class _Visit:
-    __slots__ = ("arrays", "depth", "keys", "max_depth", "members", "numbers", "parts", "values")
+    __slots__ = (
+        "arrays",
+        "depth",
+        "keys",
+        "max_depth",
+        "members",
+        "numbers",
+        "pairs",
+        "parts",
+        "values",
+    )
 
     def __init__(self, numbers: Iterator[str], max_depth: int) -> None:
         self.numbers = numbers
@@ -118,6 +149,7 @@ class _Visit:
         self.values: list[str] = []
         self.keys: list[str] = []
         self.arrays: list[tuple[str, ...]] = []
+        self.pairs: list[str] = []
         self.members = 0
         self.depth = 0
 
@@ -132,6 +164,8 @@ class _Visit:
                 self.parts.append(key)
                 self.keys.append(key)
                 self.value(member, depth + 1)
+                if key not in PROTOCOL_WORDS and not isinstance(member, dict | list | bool | None):
+                    self.pairs.append(f"{key}: {self.parts[-1][:_PAIR_VALUE]}")
         elif isinstance(value, list):
             self._enter(depth)
             start = len(self.parts)

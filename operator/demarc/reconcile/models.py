@@ -12,7 +12,7 @@ from demarc.planning import engine, evidence, names, placement, report
 from demarc.planning.objects import HOME, AppliedObjects, PlannedObjects
 from demarc.planning.placement import Placed, Rejected
 from demarc.planning.report import PlacementOutcome
-from demarc.policy import reach
+from demarc.policy import eligibility
 from demarc.reconcile import context
 from demarc.reconcile.context import Context
 from demarc.reconcile.keys import Key, Outcome
@@ -62,20 +62,9 @@ async def run(key: Key, using: Context) -> Outcome:
 
 
 def _place(model: ModelDeployment, using: Context) -> tuple[Placed | Rejected, ...]:
-    epoch = using.current.compiled.epoch
-    endpoints = {
-        endpoint.site: endpoint
-        for endpoint in epoch.endpoints
-        if (endpoint.namespace, endpoint.deployment)
-        == (model.metadata.namespace, model.metadata.name)
-    }
-
-    def never_eligible(site: str) -> bool:
-        endpoint = endpoints.get(site)
-        return endpoint is None or reach.never_eligible(endpoint, epoch, using.ports.clock())
-
+    barred = eligibility.never_eligible(using.current.compiled.epoch, using.ports.clock())
     sites = {site.metadata.name: site for site in using.current.resources(Site)}
-    return placement.place(model, sites, never_eligible=never_eligible)
+    return placement.place(model, sites, barred=barred)
 
 
 async def _clusters_of(placed: Sequence[Placed], using: Context) -> Mapping[str, Cluster]:

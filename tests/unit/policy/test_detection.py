@@ -262,6 +262,61 @@ def test_very_many_matches_are_still_one_finding(detectors: Detectors) -> None:
     assert {"cn-financial/card-verification-value"} == found(detectors, text)
 
 
+def test_what_does_not_hold_up_hides_nothing_behind_it(detectors: Detectors) -> None:
+    decoys = "password: ${DB_PASSWORD} " * 5000
+
+    assert {"secrets/password"} == found(detectors, f"{decoys} password: Xk9!fq2Lm")
+
+
+def test_decoys_beyond_the_budget_are_a_failure(detectors: Detectors) -> None:
+    decoys = "password: ${DB_PASSWORD} " * 50_000
+
+    assert "budget exhausted" == detection.scan(Texts([decoys]), detectors).failure
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"card": 6222020200112229.9999999}',
+        '{"card": 6222020200112229.99999}',
+        '{"card": 622202020011223e1}',
+        '{"card": 622202020011223000E-2}',
+        '{"card": 0.622202020011223e+16}',
+        "６２２２０２０２００１１２２３ｅ１",
+    ],
+)
+def test_a_number_is_found_as_a_parser_reads_it(text: str, detectors: Detectors) -> None:
+    assert {CARD} == found(detectors, text)
+
+
+def test_a_number_that_is_written_out_keeps_its_context(detectors: Detectors) -> None:
+    assert {"cn-financial/prc-mobile"} == found(detectors, "phone 1380013800e1")
+    assert set() == found(detectors, "phone 1380013800e1x, commit 7e12345678901, 1e400, 1e-9")
+
+
+def test_invisible_text_does_not_push_a_value_out_of_the_ends(detectors: Detectors) -> None:
+    unseen = "\u200b" * (2 * detection.EDGE)
+    run = (f"{'x' * 2000}41111111{unseen}", f"{unseen}11111111")
+
+    assert {CARD} == found(detectors, *run, runs=(run,))
+
+
+@pytest.mark.parametrize(
+    "text,want",
+    [
+        ("postgres：／／admin：s3cretpw＠db", "secrets/password-in-url"),
+        ("postgres：//admin：s3cretpw@db", "secrets/password-in-url"),
+        ("－－－－－BEGIN PRIVATE KEY－－－－－", "secrets/private-key"),
+        ("﹣﹣﹣﹣﹣BEGIN PRIVATE KEY﹣﹣﹣﹣﹣", "secrets/private-key"),
+        ("password＝Xk9!fq2Lm", "secrets/password"),
+        ("Authorization： Bearer abcdefghijklmnop0123", "secrets/authorization-header"),
+        ("％34％31％31％31 ％31％31％31％31％31％31％31％31％31％31％31％31", CARD),
+    ],
+)
+def test_full_width_signs_disguise_nothing(text: str, want: str, detectors: Detectors) -> None:
+    assert {want} == found(detectors, text)
+
+
 def wrapped(text: str, times: int) -> str:
     for _ in range(times):
         text = base64.b64encode(text.encode()).decode("ascii")
@@ -277,6 +332,14 @@ def test_a_text_that_was_met_deep_down_is_still_undone_from_the_top(detectors: D
     inner = wrapped("4111111111111111", 1)
 
     assert {CARD} == found(detectors, wrapped(inner, 3), runs=((inner[:9], inner[9:]),))
+
+
+def test_a_token_that_was_met_deep_down_is_still_undone_from_the_top(detectors: Detectors) -> None:
+    token = wrapped("4111111111111111", 3)
+    deep = wrapped(token, 2)
+    halves = (token[:20], token[20:])
+
+    assert {CARD} == found(detectors, deep, *halves, runs=(halves,))
 
 
 def test_a_long_part_is_joined_at_its_ends(detectors: Detectors) -> None:

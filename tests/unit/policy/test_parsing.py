@@ -361,6 +361,21 @@ def test_split_text_is_joined_by_role_and_over_all() -> None:
     assert {("one", "two", "three"), ("one", "three"), ("k1", "k2"), ("1", "2")} <= set(runs)
 
 
+def test_members_of_a_schema_are_kept_with_their_keys() -> None:
+    parameters = {
+        "type": "object",
+        "api_key": "Xk9!fq2Lm",
+        "rate": 1.50,
+        "long": "y" * 600,
+        "x": None,
+    }
+    tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+    request = accepted(chat(tools=tools))
+
+    want = ("api_key: Xk9!fq2Lm", "rate: 1.5", f"long: {'y' * 512}")
+    assert want == request.texts.reveal_pairs()
+
+
 def test_an_unknown_field_is_refused_without_repeating_it() -> None:
     outcome = refused(chat(**{CANARY: 1}))
 

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import reference
 
+from demarc import cli
 from demarc.api import crd
+from demarc.audit import record
+from demarc.local.simulator import folder
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,8 +40,34 @@ def reference_pages() -> Files:
     }
 
 
-RENDERERS: tuple[Callable[[], Files], ...] = (custom_resource_definitions, reference_pages)
-FOLDERS = ("crds", "docs/reference")
+def programs() -> Files:
+    """`docs/reference/`, from the command line's own help and the schema of records."""
+    schema = json.dumps(record.schema(), indent=2, sort_keys=True)
+    return {
+        "docs/reference/cli.md": reference.cli_page(cli.main),
+        "docs/reference/audit-record.schema.json": f"{schema}\n",
+    }
+
+
+def model_folders() -> Files:
+    """`examples/bank/volumes/`: what the sample's engines serve, made by the simulator's maker."""
+    files = dict[str, str]()
+    for name in ("glm-4.5-air", "glm-4-flash", "glm-4-9b"):
+        with tempfile.TemporaryDirectory() as made:
+            folder.make(Path(made), name=name)
+            for file in sorted(Path(made).iterdir()):
+                path = f"examples/bank/volumes/models/{name}/{file.name}"
+                files[path] = file.read_text("utf-8")
+    return files
+
+
+RENDERERS: tuple[Callable[[], Files], ...] = (
+    custom_resource_definitions,
+    reference_pages,
+    programs,
+    model_folders,
+)
+FOLDERS = ("crds", "docs/reference", "examples/bank/volumes")
 """Folders that hold generated files and nothing else."""
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import click
+
 from demarc.api import crd, reasons
 from demarc.api.crd import Definition
 from demarc.api.problem import PATTERN_WORDS
@@ -136,3 +138,30 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+def cli_page(root: click.Group) -> str:
+    """`cli.md`: the help of every command, as it is printed in 100 columns."""
+    lines = [
+        "# Commands",
+        "",
+        "Generated from `--help`. `demarc completion SHELL` completes them.",
+        "",
+    ]
+    for name, command in _commands(root, ()):
+        context = click.Context(
+            command, info_name=" ".join(("demarc", *name)), max_content_width=100
+        )
+        context.terminal_width = 100
+        lines += [f"## demarc {' '.join(name)}", "", "```", command.get_help(context), "```", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _commands(
+    group: click.Group, path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name, command in sorted(group.commands.items()):
+        if isinstance(command, click.Group):
+            yield from _commands(command, (*path, name))
+        else:
+            yield (*path, name), command

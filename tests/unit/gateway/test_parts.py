@@ -196,6 +196,24 @@ def test_a_broken_file_of_an_earlier_run_holds_no_address(tmp_path: Path, text: 
     assert {} == Dataplane(tmp_path, settings).addresses()
 
 
+def test_an_envoy_that_never_had_a_cluster_uses_a_file_without_clusters(tmp_path: Path) -> None:
+    """A bank without a public site has an egress that never becomes ready."""
+    settings = GatewaySettings("n", "127.64.0.1", str(tmp_path), "/tls", "/client")
+    plane = Dataplane(tmp_path, settings)
+    plane.draw(view.View(Role.EGRESS, "home", "spiffe://demarc/home/inner", "1.1", ()), {})
+    versions = {
+        name: translation.version((tmp_path / f"{name}.json").read_text())
+        for name in ("cds", "lds", "rds")
+    }
+
+    assert () == plane.differences(
+        Applied(**{**versions, "cds": ""}, clusters=frozenset(), errors={})
+    )
+    assert ("cds.json is not in use",) == plane.differences(
+        Applied(**{**versions, "cds": "old"}, clusters=frozenset({"gone"}), errors={})
+    )
+
+
 def test_what_envoy_does_not_use_is_named(tmp_path: Path) -> None:
     settings = GatewaySettings("n", "127.64.0.1", str(tmp_path), "/tls", "/client")
     plane = Dataplane(tmp_path, settings)

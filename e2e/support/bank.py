@@ -20,6 +20,9 @@ from e2e.support.waiting import until
 from e2e.support.wire import Answer, Headers
 from openai import DefaultHttpxClient, OpenAI
 
+from demarc.api.cluster import DATA_RESIDENCY, ROUTING_POLICY
+from demarc.app.running import Running
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "bank"
 DEMARC = Path(sys.executable).with_name("demarc")
 CHAT = "/v1/chat/completions"
@@ -65,7 +68,7 @@ class Bank:
         self.folder = home / "bank"
         self.state = home / "s"
         self._clients: list[OpenAI] = []
-        shutil.copytree(EXAMPLE, self.folder)
+        shutil.copytree(EXAMPLE, self.folder, ignore=shutil.ignore_patterns("volumes"))
         self.edit("10-sites.yaml", "10.244.0.0", f"10.{networks[0]}.0.0")
         self.edit("10-sites.yaml", "10.245.0.0", f"10.{networks[1]}.0.0")
 
@@ -73,8 +76,17 @@ class Bank:
 
     def up(self) -> str:
         """Start it in the background; what `demarc up --detach` said."""
-        words = ("up", str(self.folder), "--detach", "--timeout", str(UP_SECONDS))
-        return self.demarc(*words, seconds=UP_SECONDS + 60).stdout
+        models = EXAMPLE / "volumes" / "models"
+        return self.demarc(
+            "up",
+            str(self.folder),
+            "--detach",
+            "--timeout",
+            str(UP_SECONDS),
+            "--volume",
+            f"models={models}",
+            seconds=UP_SECONDS + 60,
+        ).stdout
 
     def down(self) -> str:
         """End it; what `demarc down` said."""
@@ -243,6 +255,42 @@ class Bank:
         beside = self.folder / f".{file}.new"
         beside.write_text(text, "utf-8")
         beside.replace(self.folder / file)
+
+    def texts(self) -> Mapping[str, str]:
+        """The folder's files."""
+        return {path.name: path.read_text("utf-8") for path in self.folder.glob("*.yaml")}
+
+    def put_back(self, texts: Mapping[str, str]) -> None:
+        """Make the folder hold just these files again, at once, and wait until they are in force."""
+        if self.texts() == texts:
+            return
+        since = len(self.log())
+        beside, away = self.folder.with_name("next"), self.folder.with_name("away")
+        shutil.copytree(self.folder, beside, symlinks=True)
+        for path in beside.glob("*.yaml"):
+            path.unlink()
+        for name, text in texts.items():
+            (beside / name).write_text(text, "utf-8")
+        self.folder.rename(away)
+        beside.rename(self.folder)
+        shutil.rmtree(away)
+        until(lambda: f"applied {self.folder}" in self.log()[since:], "the folder is applied")
+        self.wait_until_in_force()
+
+    def wait_until_in_force(self) -> None:
+        """Until every agent runs a policy that holds every object as it is now."""
+
+        def in_force() -> bool:
+            running = Running(self.state)
+            for kind in (DATA_RESIDENCY, ROUTING_POLICY):
+                for item in running.list(kind, ""):
+                    rows = {row["type"]: row for row in item["status"]["conditions"]}
+                    programmed, metadata = rows["Programmed"], item["metadata"]
+                    assert metadata["generation"] == programmed["observedGeneration"]
+                    assert "True" == programmed["status"], metadata["name"]
+            return True
+
+        until(in_force, "the policy is in force")
 
     def wait_until_ready(self, seconds: float = 120) -> None:
         """Until every pod is ready and every model serves."""

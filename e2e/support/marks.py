@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from random import Random
 
 from support import identifiers
 
 _LETTERS = "bcdfghjkmnpqrstvwxz"
+_WORD = re.compile(f"mk[{_LETTERS}]{{14}}")
+
+
+def find(text: str) -> list[str]:
+    """The words of `Marks` in a text."""
+    return _WORD.findall(text)
 
 
 class Marks:

@@ -13,13 +13,13 @@ import binascii
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from e2e.support import disguises
+from e2e.support import disguises, marks
 
 _TOKEN = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}")
 _DEPTH = 4
@@ -74,6 +74,21 @@ class Recording:
     def holding(self, needle: str, *, since: int = 0, at: str = "") -> tuple[Entry, ...]:
         """The entries in which a word or number stands, in whatever form."""
         return tuple(entry for entry in self.entries(since=since, at=at) if entry.holds(needle))
+
+    def words(self, *, since: int = 0, at: str = "") -> frozenset[str]:
+        """Every mark that came in behind a position, in whatever form."""
+        return frozenset(
+            word
+            for entry in self.entries(since=since, at=at)
+            for view in entry.views()
+            for word in (*marks.find(view), *marks.find(_plain(view)))
+        )
+
+    def numbers(self, wanted: Iterable[str], *, since: int = 0) -> frozenset[str]:
+        """Those of some numbers that came in behind a position, in whatever form."""
+        views = {view for entry in self.entries(since=since) for view in entry.views()}
+        digits = "|".join({*map(_digits, views)} | views)
+        return frozenset(number for number in wanted if number in digits)
 
     def _read(self, since: int) -> Iterator[Entry]:
         if not self.path.exists():

@@ -31,6 +31,7 @@ from demarc.planning import names
 from demarc.planning.objects import HOME
 from demarc.reconcile.application import PRUNED_KINDS
 from demarc.reconcile.keys import EPOCH, GATEWAYS, Key
+from demarc.reconcile.publication import EpochRefusedError
 from demarc.reconcile.run import Reconciler
 
 log = structlog.get_logger()
@@ -45,6 +46,8 @@ _FIRST_DELAY = 0.2
 _LAST_DELAY = 30.0
 _Reaction: TypeAlias = Callable[[Change, Manifest], None]
 _CHILD_KINDS: tuple[Kind, ...] = (*PRUNED_KINDS, POD)
+_OWNERS = frozenset(kind.name for kind in DEMARC_KINDS)
+"""What a label may name as the owner: anybody may write labels."""
 
 
 class Queue:
@@ -146,8 +149,8 @@ class Controller:
                     await asyncio.sleep(0)
             except GoneError:
                 continue
-            except ClusterError as error:
-                log.warning("watch_failed", kind=kind.name, error=str(error))
+            except Exception as error:  # noqa: BLE001  # a far cluster may answer anything
+                log.warning("watch_failed", kind=kind.name, error=_told(error))
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LAST_DELAY)
 
@@ -188,10 +191,10 @@ class Controller:
         ):
             self._queue.add(Key("Site", "", site))
             return
-        if (owner := labels.get(names.OWNER_KIND)) is not None:
-            self._queue.add(
-                Key(owner, labels.get(names.OWNER_NAMESPACE, ""), labels[names.OWNER_NAME])
-            )
+        owner = labels.get(names.OWNER_KIND)
+        of = labels.get(names.OWNER_NAME)
+        if owner is not None and owner in _OWNERS and of:
+            self._queue.add(Key(owner, labels.get(names.OWNER_NAMESPACE, ""), of))
             if owner == "ModelDeployment" and kind == "Deployment":
                 self._wake_kind("RoutingPolicy")
         elif labels.get(names.MANAGED_BY) == names.MANAGER and kind != POD.name:
@@ -209,9 +212,9 @@ class Controller:
             try:
                 async with asyncio.timeout(RUN_SECONDS):
                     outcome = await self._reconciler.run(key)
-            except (ClusterError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001  # one key must never stop the others
                 delay = self._try_later(key)
-                log.warning("run_failed", key=str(key), error=str(error), retry_seconds=delay)
+                log.warning("run_failed", key=str(key), error=_told(error), retry_seconds=delay)
             else:
                 if outcome.incomplete:
                     self._try_later(key)
@@ -243,5 +246,11 @@ class Controller:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             try:
                 await self._reconciler.heartbeat()
-            except ClusterError as error:
-                log.warning("heartbeat_failed", error=str(error))
+            except Exception as error:  # noqa: BLE001  # the next one may go out
+                log.warning("heartbeat_failed", error=_told(error))
+
+
+def _told(error: Exception) -> str:
+    """What a log line says of a failure: the text of ours; of others the kind, they may quote."""
+    ours = isinstance(error, ClusterError | EpochRefusedError)
+    return str(error) if ours else type(error).__name__

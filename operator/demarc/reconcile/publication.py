@@ -2,17 +2,20 @@
 
 INVARIANT: an epoch is published only if its content differs from the last one, and its counter is
 one more. What cannot be compiled is not published: the last good epoch stays.
+INVARIANT: no number is signed twice with different content, and none below what agents run, as far
+as this operator can know: agents would refuse it, and go on with an older policy.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from demarc.api.cluster import Cluster, Manifest
 from demarc.planning import names
+from demarc.planning.report import AgentReport
 from demarc.policy import compilation, document, extract, heartbeat, validation, widening
 from demarc.policy.document import Document
 from demarc.policy.epoch import Epoch, EpochNumber
@@ -20,7 +23,7 @@ from demarc.policy.heartbeat import Heartbeat
 from demarc.policy.validation import Judged
 from demarc.policy.widening import Widening
 from demarc.reconcile.keyring import Keyring
-from demarc.reconcile.world import World
+from demarc.reconcile.world import Published, World
 
 MAX_AGE_SECONDS = 900
 """How long Public stays open without a heartbeat: 15 minutes."""
@@ -77,6 +80,35 @@ def compile_world(
     return Compiled(
         judged, epoch, content, is_new=True, widenings=widening.widening(before, epoch, now)
     )
+
+
+class EpochRefusedError(Exception):
+    """The operator does not sign: agents run a newer epoch than it knows of."""
+
+
+def newest(published: Published | None, known: Compiled | None) -> Published | None:
+    """What a new epoch follows: what the cluster holds, or what this operator knows to be newer."""
+    if known is None:
+        return published
+    if published is not None and (
+        published.document.number > known.epoch.number or published.hash == known.epoch.hash
+    ):
+        return published
+    return Published(document.parse(known.content), known.epoch.hash)
+
+
+def refuse_below(reports: Iterable[AgentReport], number: EpochNumber) -> None:
+    """Return only if agents would take an epoch with this number.
+
+    Raises:
+        EpochRefusedError: one of them runs it, or a later one.
+    """
+    running = max((report.number for report in reports if report.number), default=None)
+    if running is not None and running >= number:
+        raise EpochRefusedError(
+            f"epoch {number} is not signed: agents run {running}, which ConfigMap `{names.EPOCH}` "
+            "does not hold: put it back from `policy.json` on a record volume of an inner gateway"
+        )
 
 
 async def publish(cluster: Cluster, compiled: Compiled, keys: Keyring) -> None:

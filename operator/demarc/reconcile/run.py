@@ -14,6 +14,7 @@ compiles and publishes. 3 to 6 are the module of each kind.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import structlog
 
@@ -48,6 +49,7 @@ class Reconciler:
 
         Raises:
             ClusterError: the home cluster did not answer; try again later.
+            EpochRefusedError: agents run a newer epoch than this operator knows of.
         """
         if key == EPOCH:
             return Outcome(woken=_keys_of(await self._run_epoch()))
@@ -77,14 +79,20 @@ class Reconciler:
     async def _run_epoch(self) -> Current:
         cluster = self._ports.clusters.home
         trust = Trust({self._keys.epoch.key_id: self._keys.epoch.public})
+        seen = await world.observe(cluster, trust)
+        # What the cluster says is published may have been deleted, or put back to an older one.
+        known = None if self._current is None else self._current.compiled
+        last = publication.newest(seen.published, known)
         compiled = publication.compile_world(
-            await world.observe(cluster, trust),
+            replace(seen, published=last),
             keys=self._keys,
             packs=self._ports.packs,
             home=self._ports.settings.home,
             now=self._ports.clock(),
         )
-        if compiled.is_new:
+        if known is None and compiled.is_new:
+            publication.refuse_below(await self._ports.fleet.reports(), compiled.epoch.number)
+        if seen.published is None or seen.published.hash != compiled.epoch.hash:
             await publication.publish(cluster, compiled, self._keys)
             log.info(
                 "epoch_published",

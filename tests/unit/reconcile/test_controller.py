@@ -11,6 +11,7 @@ from demarc.planning import names
 from demarc.reconcile.controller import Controller, Queue
 from demarc.reconcile.keys import EPOCH, Key
 from support import reconciling
+from support.cluster import namespace
 from support.reconciling import World
 
 A, B = Key("Site", "", "a"), Key("Site", "", "b")
@@ -94,3 +95,49 @@ async def test_a_site_that_fails_does_not_hold_the_others() -> None:
             Ref(CONFIG_MAP, "models", names.engine("glm-4-air", "shanghai-dc")),
             there=True,
         )
+
+
+async def test_a_foreign_label_cannot_stop_the_controller() -> None:
+    """Whoever may write a label on a ConfigMap would stop every change of policy."""
+    world = await reconciling.start([*reconciling.sample(), *reconciling.credentials()])
+    for name, labels in (
+        ("half", {names.OWNER_KIND: "ModelDeployment"}),
+        ("odd", {names.OWNER_KIND: "Nonsense", names.OWNER_NAME: "x"}),
+    ):
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": "retail", "labels": labels},
+        }
+        await reconciling.apply(world.home, manifest)
+    air = Ref(CONFIG_MAP, "models", names.engine("glm-4-air", "shanghai-dc"))
+    async with controlled(world):
+        await until(world, air, there=True)
+        await world.home.delete(air)
+        await until(world, air, there=True)
+
+
+async def test_a_far_cluster_that_answers_nonsense_stops_nothing_at_home() -> None:
+    """A public site's API server could end the operator, and with it every tightening."""
+    world = await reconciling.start([*reconciling.sample(), *reconciling.credentials()])
+    nonsense = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": "edge-x",
+            "namespace": "demarc-system",
+            "labels": {"kubernetes.io/service-name": names.EDGE},
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"conditions": {"ready": True}}],
+    }
+    await world.cloud.apply(namespace("demarc-system"), manager="somebody")
+    await world.cloud.apply(nonsense, manager="somebody")
+    air = Ref(CONFIG_MAP, "models", names.engine("glm-4-air", "shanghai-dc"))
+    async with controlled(world):
+        await until(world, air, there=True)
+        await world.run("Site", "shanghai-dc")
+        with suppress(Exception):
+            await world.run("Site", "cloud-sg")
+        await world.home.delete(air)
+        await until(world, air, there=True)

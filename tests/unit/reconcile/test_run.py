@@ -6,6 +6,8 @@ import copy
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from demarc.api.cluster import (
     CONFIG_MAP,
     DATA_RESIDENCY,
@@ -21,6 +23,8 @@ from demarc.api.cluster import (
 )
 from demarc.planning import names
 from demarc.policy.epoch import EpochNumber
+from demarc.reconcile.keys import EPOCH
+from demarc.reconcile.publication import EpochRefusedError
 from support import reconciling
 from support.reconciling import World
 
@@ -267,3 +271,61 @@ async def test_what_an_earlier_object_of_the_same_name_left_is_pruned() -> None:
     outside = Ref(DEPLOYMENT, "models", names.engine("glm-4-air", "cloud-sg"))
     assert await world.cloud.get(outside) is None
     assert await world.home.get(AIR) is not None
+
+
+PUBLISHED = Ref(CONFIG_MAP, names.SYSTEM_NAMESPACE, names.EPOCH)
+
+
+async def test_a_deleted_epoch_is_published_again_as_it_was() -> None:
+    """A new first epoch would be refused by every agent, and nothing be tightened any more."""
+    world = await settled()
+    before = await world.home.get(PUBLISHED)
+    assert before is not None
+    await world.home.delete(PUBLISHED)
+    await world.settle()
+
+    after = await world.home.get(PUBLISHED)
+    assert after is not None
+    assert before["data"] == after["data"]
+
+
+async def test_an_epoch_that_was_put_back_is_followed_by_no_second_one_of_its_number() -> None:
+    """Two contents would be signed under one number, and agents refuse the second."""
+    world = await settled()
+    old = await world.home.get(PUBLISHED)
+    assert old is not None
+    await reconciling.apply(world.home, changed("RoutingPolicy", "chat", order="Listed"))
+    await world.settle()
+    assert EpochNumber(1, 2) == await world.epoch_number()
+    await world.home.apply(
+        {key: old[key] for key in ("apiVersion", "kind", "data")}
+        | {"metadata": {"name": names.EPOCH, "namespace": names.SYSTEM_NAMESPACE}},
+        manager=names.MANAGER,
+    )
+    assert EpochNumber(1, 1) == await world.epoch_number()
+    await world.settle()
+    assert EpochNumber(1, 2) == await world.epoch_number()
+    await reconciling.apply(world.home, changed("RoutingPolicy", "chat", order="Cheapest"))
+    await world.settle()
+
+    assert EpochNumber(1, 3) == await world.epoch_number()
+
+
+async def test_a_new_operator_signs_nothing_below_what_agents_run() -> None:
+    """After a restored etcd agents would refuse every epoch up to the one they run."""
+    world = await settled()
+    await world.home.delete(PUBLISHED)
+    other = await reconciling.restart(world)
+    other.fleet.number = EpochNumber(1, 7)
+
+    with pytest.raises(EpochRefusedError, match=r"agents run 1\.7"):
+        await other.reconciler.run(EPOCH)
+    assert await other.home.get(PUBLISHED) is None
+
+
+async def test_the_first_epoch_is_signed_before_any_agent_runs_one() -> None:
+    """A new installation would never start."""
+    world = await reconciling.start([*reconciling.sample(), *reconciling.credentials()])
+    await world.settle()
+
+    assert EpochNumber(1, 1) == await world.epoch_number()

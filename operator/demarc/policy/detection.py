@@ -183,7 +183,16 @@ def scan(texts: Texts, detectors: Detectors, *, budget: int = DEFAULT_BUDGET) ->
 class _Scanner:
     """The state of one scan."""
 
-    __slots__ = ("_budget", "_detectors", "_found", "_numbers", "_seen", "_tokens")
+    __slots__ = (
+        "_budget",
+        "_detectors",
+        "_found",
+        "_is_disguised",
+        "_numbers",
+        "_plain_edges",
+        "_seen",
+        "_tokens",
+    )
 
     def __init__(self, detectors: Detectors, budget: int) -> None:
         self._detectors = detectors
@@ -192,6 +201,8 @@ class _Scanner:
         self._seen: dict[str, int] = {}
         self._tokens: dict[bytes, int] = {}
         self._numbers: dict[str, tuple[int, ...]] = {}
+        self._is_disguised = False
+        self._plain_edges: dict[str, str] = {}
 
     def findings(self) -> tuple[Finding, ...]:
         return tuple(
@@ -204,9 +215,29 @@ class _Scanner:
         self._view(decoding.GAP.join(parts), 0)
         self._view(decoding.GAP.join(texts.reveal_pairs()), 0)
         for run in texts.reveal_runs():
-            for edges in _joinable(run):
+            for edges in self._joinable(run):
                 self._view("".join(edges), 0)
                 self._view(digits.JOINT.join(edges), 0)
+
+    def _joinable(self, run: tuple[str, ...]) -> Iterator[list[str]]:
+        """The parts of a run as they join; the ends of long parts also as a reader sees them.
+
+        What cannot be seen must not push the halves of a value out of the ends. The view of all
+        parts, which comes first, has told whether there is any such thing.
+        """
+        edges = [_edges(part) for part in run]
+        yield edges
+        if self._is_disguised:
+            seen = [self._seen_edges(part) if len(part) > 2 * EDGE else part for part in run]
+            if seen != edges:
+                yield seen
+
+    def _seen_edges(self, part: str) -> str:
+        found = self._plain_edges.get(part)
+        if found is None:  # the same part is in several runs
+            self._spend(_FOLD_COST * len(part))
+            found = self._plain_edges[part] = _edges(folding.fold(part))
+        return found
 
     def _spend(self, cost: int) -> None:
         self._budget -= cost
@@ -233,6 +264,7 @@ class _Scanner:
         if "scaled" in signs:
             self._view(digits.written_out(text), depth, folded=folded)
         if "disguised" in signs and not folded:
+            self._is_disguised = True
             self._spend(_FOLD_COST * len(text))
             self._view(folding.fold(text), depth, folded=True)
             self._view(folding.hidden(text), depth)
@@ -298,19 +330,6 @@ class _Scanner:
             if compiled.context.search(around) is None:
                 return
         self._found.setdefault(compiled.detector, (rule, set()))[1].add(value.upper())
-
-
-def _joinable(run: tuple[str, ...]) -> Iterator[list[str]]:
-    """The parts of a run as they join; the ends of long parts also as a reader sees them.
-
-    What cannot be seen must not push the halves of a value out of the ends.
-    """
-    edges = [_edges(part) for part in run]
-    yield edges
-    if any(len(part) > 2 * EDGE and not part.isascii() for part in run):
-        seen = [_edges(folding.fold(part)) if len(part) > 2 * EDGE else part for part in run]
-        if seen != edges:
-            yield seen
 
 
 def _edges(part: str) -> str:

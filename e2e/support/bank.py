@@ -261,7 +261,7 @@ class Bank:
         return {path.name: path.read_text("utf-8") for path in self.folder.glob("*.yaml")}
 
     def put_back(self, texts: Mapping[str, str]) -> None:
-        """Make the folder hold just these files again, at once, and wait until they are in force."""
+        """Make the folder hold just these files again, at once, and wait until that is in force."""
         if self.texts() == texts:
             return
         since = len(self.log())

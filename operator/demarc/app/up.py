@@ -23,6 +23,7 @@ from typing import Any
 
 from demarc.api import manifests
 from demarc.api.cluster import (
+    CONFIG_MAP,
     DEMARC_KINDS,
     MODEL_DEPLOYMENT,
     NAMESPACE,
@@ -37,7 +38,7 @@ from demarc.api.load import CoreObject, Loaded
 from demarc.api.problem import Problem
 from demarc.api.v1alpha1 import RoutingPolicy, Site
 from demarc.app import clock, folder, offline, packs, run_file
-from demarc.app.folder import Folder, FolderError
+from demarc.app.folder import Fingerprint, Folder, FolderError
 from demarc.app.local_clusters import CLI_ACCOUNT, LocalClusters, LocalOptions
 from demarc.app.run_file import AppEntry, ContainerEntry, PodEntry, RunFile, SiteEntry
 from demarc.engines.agents import AgentFleet
@@ -48,6 +49,7 @@ from demarc.local.pod_fields import NOT_ENFORCED_LOCALLY
 from demarc.planning import names
 from demarc.planning.objects import HOME
 from demarc.planning.settings import PlanSettings
+from demarc.policy import document
 from demarc.reconcile import keyring
 from demarc.reconcile.context import Ports
 from demarc.reconcile.controller import Controller
@@ -58,7 +60,7 @@ from demarc.settings import Settings
 
 MANAGER = "demarc-up"
 """Field manager of the objects of the folder."""
-_FOLLOW_SECONDS = 0.1
+_FOLLOW_SECONDS = 0.05
 _STATUS_SECONDS = 0.25
 _TOKEN_SECONDS = 24 * 3600
 _TOKEN_RENEWAL = timedelta(hours=6)
@@ -120,6 +122,7 @@ class Up:
         self._applied = dict[Ref, Manifest]()
         self._folder: Folder | None = None
         self._compiled: Compiled | None = None
+        self._number = ("", "")
         self._home = offline.DEFAULT_HOME
         self._tokens = dict[tuple[str, str, str], Path]()
 
@@ -256,25 +259,26 @@ class Up:
         return found
 
     async def _follow(self, home: Cluster) -> None:
-        path = self._options.path
-        last = folder.fingerprint(path)
+        rest = folder.Rest(self._fingerprint())
         while True:
             await asyncio.sleep(_FOLLOW_SECONDS)
-            try:
-                seen = folder.fingerprint(path)
-            except FolderError as error:
-                if last:
-                    self._say.line(f"{error}: the running policy stays")
-                last = ()
-                continue
-            if seen == last:
-                continue
-            last = seen
-            await self._reread(home)
+            seen = self._fingerprint()
+            if rest.look(seen):
+                await self._reread(home)
+
+    def _fingerprint(self) -> Fingerprint:
+        """Of the folder; empty when there is none to be read."""
+        try:
+            return folder.fingerprint(self._options.path)
+        except FolderError:
+            return ()
 
     async def _reread(self, home: Cluster) -> None:
         try:
+            before = self._fingerprint()
             read = folder.read(self._options.path)
+            if self._fingerprint() != before:
+                return  # it is being written: it comes to rest again
             if read.problems:
                 for problem in read.problems:
                     self._say.line(str(problem))
@@ -429,7 +433,7 @@ class Up:
             kubeconfig=str(state / "kubeconfig"),
             record=str(record),
             ledger=str(record / "ledger.sqlite"),
-            epoch=str(self._compiled.epoch.number) if self._compiled else "",
+            epoch=await self._published(home),
             apps=tuple(
                 AppEntry(tenant, app, client, str(path.resolve()))
                 for (tenant, app, client), path in sorted(self._tokens.items())
@@ -438,6 +442,17 @@ class Up:
             pods=pods,
             not_enforced=dict(NOT_ENFORCED_LOCALLY),
         )
+
+    async def _published(self, home: Cluster) -> str:
+        """Number of the epoch that agents are given, also of one that an earlier run published."""
+        found = await home.get(Ref(CONFIG_MAP, names.SYSTEM_NAMESPACE, names.EPOCH))
+        if found is None:
+            return ""
+        version, number = self._number
+        if version != found["metadata"]["resourceVersion"]:
+            number = str(document.parse(found["data"]["epoch.json"].encode()).number)
+            self._number = (found["metadata"]["resourceVersion"], number)
+        return number
 
     def _url(self, home: LocalNode) -> str:
         for row in home.pods():

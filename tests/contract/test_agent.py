@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from demarc.api import cluster
 from demarc.audit import verification
 from demarc.ledger import records, usage
+from demarc.local.api import Access, ReadApi
 from demarc.planning import names
 from support import agents
 from support.agents import CARD, COPILOT_KEY, FAR_ENDPOINT, World
@@ -288,3 +292,63 @@ async def test_no_text_is_anywhere_but_with_the_engine(world: World) -> None:
     assert [] == found
     assert not any(canary.encode() in data for data in metrics)
     assert any(canary in text for text in world.rehearsed())
+
+
+@pytest.mark.timeout(120)
+async def test_an_agent_that_is_killed_again_and_again_loses_no_decision(tmp_path: Path) -> None:
+    """SIGKILL under load: an answer was given whose record is gone, or usage is lost."""
+    world = await agents.build(tmp_path, log_bytes=64 * 1024 * 1024)
+    host, port = world.addresses["near"]
+    await world.near.listen(host, port, agents.envoy.server_context(world.folders["near"]))
+    await world.place_all()
+    await world.publish()
+    tier = world.inner
+    tier.options = replace(tier.options, health_port=8081)
+    api = ReadApi(
+        world.home, lambda _: Access(frozenset({cluster.CONFIG_MAP, cluster.ENDPOINT_SLICE}))
+    )
+    answered: list[str] = []
+
+    async def client() -> None:
+        while True:
+            try:
+                found = await world.ask(CARD)
+            except (OSError, AssertionError):
+                continue
+            if found.status == 200:
+                answered.append(str(found.value("x-demarc-decision")))
+
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(api.serving("127.64.0.9"))
+        await tier.start_process(server)
+        await tier.process.start()
+        stack.push_async_callback(tier.process.stop)
+        stack.push_async_callback(world.near.close)
+        await tier.ready()
+        clients = [asyncio.create_task(client()) for _ in range(4)]
+        for _ in range(3):
+            before = len(answered)
+            async with asyncio.timeout(20):
+                while len(answered) < before + 20:  # noqa: ASYNC110  # the clients are no event
+                    await asyncio.sleep(0.01)
+            assert tier.child is not None
+            tier.child.send_signal(signal.SIGKILL)
+            await tier.child.wait()
+            await tier.start_process(server)
+        for task in clients:
+            task.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+        ledger = tier.options.record / "ledger.sqlite"
+
+        async def booked() -> bool:
+            return set(answered) <= {row.decision for row in usage.read(ledger)}
+
+        await until(booked)
+        tier.child.send_signal(signal.SIGTERM)
+        await tier.child.wait()
+    folder = tier.options.record / "records"
+    report = verification.verify(records.stored(folder))
+
+    assert () == report.problems
+    assert set(answered) == set(records.find_all(folder, frozenset(answered)))
+    assert {"retail"} == {row.tenant for row in usage.read(ledger) if row.decision in set(answered)}

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import secrets
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -46,6 +48,7 @@ NETWORKS = {HOME: "127.64.0.0/17", FAR: "127.64.128.0/17"}
 NEAR_ENDPOINT = f"models/glm-4-air@{HOME}"
 FAR_ENDPOINT = f"models/glm-4-flash@{FAR}"
 COPILOT_KEY = "copilot-key-of-the-test"
+TOKEN = "token-of-the-agents"
 PACKS = Path(__file__).parents[2] / "policies"
 HOSTS = {
     "inner": "127.64.1.1",
@@ -151,6 +154,7 @@ class Tier:
     process: envoy.Envoy
     running: asyncio.Task[None] | None = None
     agent: agent.Agent | None = None
+    child: asyncio.subprocess.Process | None = None
 
     async def start_agent(self) -> None:
         """Start the agent and wait until Envoy could start."""
@@ -172,6 +176,60 @@ class Tier:
             await asyncio.gather(self.running, return_exceptions=True)
             self.running = None
 
+    async def start_process(self, server: str) -> None:
+        """Start the agent as the process that a pod runs, over a cluster's read API."""
+        options = self.options
+        kubeconfig = options.run.parent / f"{options.role.value}.kubeconfig"
+        kubeconfig.write_text(
+            json.dumps(
+                {
+                    "current-context": "c",
+                    "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                    "clusters": [{"name": "c", "cluster": {"server": server}}],
+                    "users": [{"name": "u", "user": {"token": TOKEN}}],
+                }
+            )
+        )
+        mounts = {
+            "DEMARC_RUN": options.run,
+            "DEMARC_RECORD": options.record,
+            "DEMARC_TLS": options.tls,
+            "DEMARC_CLIENT_TLS": options.client_tls,
+            "DEMARC_GRANT_KEY": options.grant_key,
+            "DEMARC_TRUST": options.trust,
+            "KUBECONFIG": kubeconfig,
+        }
+        environment = {
+            **os.environ,
+            "POD_IP": options.pod_ip,
+            "POD_NAME": options.pod_name,
+            "POD_NAMESPACE": names.SYSTEM_NAMESPACE,
+            **{name: str(path) for name, path in mounts.items() if path},
+        }
+        with (options.run.parent / f"{options.role.value}-agent.log").open("ab") as log:
+            self.child = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "demarc",
+                "agent",
+                f"--role={options.role.value}",
+                f"--home={options.home}",
+                f"--site={options.site}",
+                f"--client-port={options.client_port}",
+                env=environment,
+                stderr=log,
+            )
+
+        async def drawn() -> bool:
+            assert self.child is not None
+            assert self.child.returncode is None, "the agent ended"
+            try:
+                return (await self.probe("/startz")).status == 200
+            except ConnectionError:
+                return False
+
+        await until(drawn, seconds=20)
+
     async def probe(self, path: str) -> Message:
         """Ask the agent's health port."""
         host, port = self.options.pod_ip, self.options.health_port
@@ -188,8 +246,7 @@ class Tier:
         """Wait until the agent says that it is ready."""
 
         async def is_ready() -> bool:
-            assert self.running is not None
-            if self.running.done():
+            if self.running is not None and self.running.done():
                 self.running.result()
             try:
                 return (await self.probe("/readyz")).status == 200

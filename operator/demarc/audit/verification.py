@@ -89,14 +89,13 @@ class _Audit:
         self.number = number
         first = True
         for item in segments.read(data):
-            match item:
-                case Damage():
-                    self.problems.append(Problem(name, item.start, item.what))
-                    if last and item.torn:
-                        self.torn = len(data) - item.start
-                case Frame():
-                    self.record(name, item, number if first else None)
-                    first = False
+            if isinstance(item, Damage):
+                self.problems.append(Problem(name, item.start, item.what))
+                if last and item.torn:
+                    self.torn = len(data) - item.start
+            else:
+                self.record(name, item, number if first else None)
+                first = False
         if first:
             self.problems.append(Problem(name, 0, "the segment holds no record"))
 

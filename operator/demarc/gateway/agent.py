@@ -181,7 +181,7 @@ class Agent:
     async def stop(self) -> None:
         """Step 5."""
         await self._server.close(self._options.times.drain)
-        await self._tailer.finish()
+        await self._tailer.finish(self._options.times.drain)
         if self._understanding is not None:
             self._understanding.close()
         await asyncio.to_thread(self._records.close)
@@ -344,11 +344,13 @@ class Agent:
 
     async def _watch_envoy(self) -> None:
         times = self._options.times
+        # Only the inner gateway chooses by health; the others ask whether Envoy is there.
+        pause = times.health if self._options.role is Role.INNER else times.retry
         while True:
             self._look.clear()
             await self._see()
             try:
-                await asyncio.wait_for(self._look.wait(), times.health)
+                await asyncio.wait_for(self._look.wait(), pause if self._in_use else times.health)
             except TimeoutError:
                 continue
 
@@ -360,14 +362,31 @@ class Agent:
                 differences = self._dataplane.differences(await self._admin.applied())
                 self._in_use = not differences
                 self._metrics.set("demarc_envoy_applied", int(self._in_use))
-            if self._options.role is Role.INNER and policy is not None:
+            if self._options.role is not Role.INNER:
+                if self._in_use and not await self._admin.ready():
+                    raise EnvoyError("envoy does not answer")  # noqa: TRY301  # one place for all
+            elif policy is not None:
                 self._seen = availability.see(await self._admin.clusters(), policy.view)
+                self._show()
         except Exception as error:  # noqa: BLE001  # what is not known is down
             if not isinstance(error, EnvoyError):
                 log.error("envoy_unreadable", error=type(error).__name__)
             self._seen = availability.NOTHING_SEEN
             self._in_use = False
             self._metrics.set("demarc_envoy_applied", 0)
+
+    def _show(self) -> None:
+        """Health as metrics."""
+        policy = self._epochs.latest if self._epochs is not None else None
+        if policy is None:
+            return
+        now = self._ports.monotonic()
+        found = availability.health(
+            policy.epoch.endpoints, self._seen, self._far, now, leaves=policy.view.public_open
+        )
+        self._metrics.clear("demarc_endpoint_up")
+        for name, health in found.items():
+            self._metrics.set("demarc_endpoint_up", int(health.up), endpoint=name)
 
     def _heard(self, lines: tuple[AccessLine, ...]) -> None:
         """Lines of Envoy's log: how far sides answered, and whether to look at Envoy at once."""

@@ -13,6 +13,7 @@ from demarc.policy.grant import Grant
 from demarc.policy.signature import SignatureError
 
 _FILE = "grant.key"
+_DIGESTS = 1024
 
 log = structlog.get_logger()
 
@@ -33,6 +34,7 @@ class Grants:
         self._key: Ed25519PrivateKey | None = None
         self._public = b""
         self._known: tuple[str, bytes, str] | None = None
+        self._digests: dict[tuple[str, ...], str] = {}
 
     def usable(self, epoch: Epoch) -> bool:
         """Whether a grant that is signed now would be believed under this epoch."""
@@ -48,6 +50,15 @@ class Grants:
         if not key_id or self._key is None:
             raise SignatureError("the policy does not hold the grant key of this gateway")
         return grant.sign(value, self._key, key_id)
+
+    def permitted_digest(self, permitted: tuple[str, ...]) -> str:
+        """`grant.permitted_digest`, kept: a policy has few different permitted sets."""
+        found = self._digests.get(permitted)
+        if found is None:
+            if len(self._digests) >= _DIGESTS:
+                self._digests.clear()
+            found = self._digests[permitted] = grant.permitted_digest(permitted)
+        return found
 
     def _key_id(self, epoch: Epoch) -> str:
         self._read()

@@ -422,7 +422,7 @@ class Inner:
             label=taken.judgement.label,
             epoch=epoch.number,
             epoch_hash=epoch.hash,
-            permitted=grant.permitted_digest(taken.permitted),
+            permitted=self._grants.permitted_digest(taken.permitted),
             expires=self._clock() + grant.LIFETIME,
         )
 

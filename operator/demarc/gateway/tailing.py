@@ -176,10 +176,12 @@ class Tailer:
             return batch.behind > 0
         return await self._follow()
 
-    async def finish(self) -> None:
-        """Book what is there, at the end; what fails is read again by the next run."""
+    async def finish(self, seconds: float) -> None:
+        """Book what is there, at the end; what is left is read by the next run."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
         try:
-            while await self.look():
+            while await self.look() and loop.time() < deadline:
                 pass
         except Exception as error:  # noqa: BLE001  # as in `watch`
             log.error("access_log_failed", error=type(error).__name__)

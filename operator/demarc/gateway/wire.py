@@ -24,6 +24,23 @@ MAX_BODY = 8 * 1024 * 1024
 MAX_HEAD = 256 * 1024
 
 Header = tuple[str, str]
+_NAMES = {
+    name.encode(): name
+    for name in (
+        "accept",
+        "authorization",
+        "content-length",
+        "content-type",
+        "demarc-level",
+        "host",
+        "user-agent",
+        "x-demarc-endpoint",
+        "x-demarc-grant",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+    )
+}
+"""Names that nearly every question has, as Envoy writes them."""
 _REASONS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 
 
@@ -153,7 +170,8 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header line."""
-        self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        known = _NAMES.get(name) or name.decode("latin-1").lower()
+        self._headers.append((known, value.decode("latin-1")))
         self._count(len(name) + len(value))
 
     def on_body(self, body: bytes) -> None:

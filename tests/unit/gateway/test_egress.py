@@ -100,6 +100,13 @@ async def test_a_lying_inner_gateway_gets_no_sensitive_byte_out(
     assert "policy" in answer.message
 
 
+async def test_what_no_policy_allows_at_all_is_refused_by_its_reason(bench: Bench) -> None:
+    body = gate.chat(model="other")
+    answer = await bench.verify(body, bench.granted(body))
+
+    assert (403, True) == (answer.status, "model_not_found" in answer.message)
+
+
 async def test_an_older_epoch_of_the_grant_is_judged_by_the_own_one(bench: Bench) -> None:
     """A tightening that the inner gateway has not seen yet does not count at the last door."""
     body = gate.chat()

@@ -66,6 +66,11 @@ class Kept:
         return self.keeper.latest.view.public_open
 
 
+def hash_of(kept: Kept) -> str:
+    assert kept.keeper.latest
+    return kept.keeper.latest.epoch.hash
+
+
 def data_of(value: Document, key: Ed25519PrivateKey = KEY) -> dict[str, str]:
     content = document.canonical(value)
     signed = json.dumps(document.sign(content, key, "k1").to_json())
@@ -249,6 +254,35 @@ def test_an_older_heartbeat_says_nothing(kept: Kept) -> None:
     kept.beat(ago=650)
     kept.clock.advance(300)
     kept.keeper.tick()
+
+    assert not kept.is_open
+
+
+def test_old_heartbeats_that_are_said_again_do_not_count_as_heard(kept: Kept) -> None:
+    """Two old statements, replayed in turn, hold Public open while the wall clock stands still."""
+    kept.offer(version(1, 1))
+    said = [
+        {"heartbeat": heartbeat.sign(Heartbeat(hash_of(kept), kept.clock.now), KEY, "k1")}
+        for _ in range(3)
+        if kept.clock.advance(1) is None
+    ]
+    for item in said:
+        kept.keeper.offer_heartbeat(item)
+    for item in (said[0], said[1]):
+        kept.clock.seconds += 450
+        kept.keeper.offer_heartbeat(item)
+
+    assert not kept.is_open
+
+
+def test_a_signed_time_of_an_earlier_policy_counts_over_a_restart(kept: Kept) -> None:
+    kept.offer(version(1, 1))
+    kept.clock.advance(600)
+    kept.beat()
+    kept.offer(version(1, 2))
+    assert kept.is_open
+    kept.clock.now -= timedelta(seconds=300)
+    kept.keeper = kept.open()
 
     assert not kept.is_open
 

@@ -224,7 +224,8 @@ class EpochKeeper:
 
     def _store(self) -> None:
         """Make it survive a restart; a disk that fails costs that, and not the policy in force."""
-        assert self._floor is not None
+        if self._floor is None:
+            return  # a heartbeat came before any epoch: there is nothing to serve again
         number, content_hash = self._floor
         value = {
             "number": {"term": number.term, "counter": number.counter},

@@ -4,6 +4,7 @@ Rules:
     The caller gets the whole state at each change, never a difference, so a missed change is
     mended by the next list.
     Every failure is followed by a new list after a pause; until then the last state stands.
+    A state that the agent cannot take changes nothing: who writes an object must not end it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ async def follow(
     Args:
         cluster: where.
         kind: of which objects.
-        changed: gets the state; it must not raise.
+        changed: gets the state; what it raises is told and goes no further.
         namespace: empty: all.
         retry: seconds after a failure.
         metrics: counts failures.
@@ -48,7 +49,11 @@ async def follow(
         if said:
             said = ""
             log.info("watch_restored", kind=kind.name)
-        changed(state)
+        try:
+            changed(state)
+        except Exception as error:  # noqa: BLE001  # what is in force stays; nobody writes us off
+            metrics.count("demarc_watch_errors_total", kind=kind.name)
+            log.error("state_refused", kind=kind.name, error=type(error).__name__)
 
     while True:
         try:

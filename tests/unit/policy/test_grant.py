@@ -174,3 +174,12 @@ def test_a_grant_cannot_outlive_its_30_seconds() -> None:
     """A gateway with a wrong clock, or a stolen key, makes a grant for a year."""
     with pytest.raises(ExpiredGrantError):
         grant.verify(signed(replace(GRANT, expires=NOW + timedelta(days=365))), KEYS, **AT_HAND)
+
+
+def test_a_value_that_is_nested_too_deep_has_no_canonical_form() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+
+    with pytest.raises(signature.MalformedError):
+        signature.canonical(deep)

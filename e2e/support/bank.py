@@ -72,6 +72,12 @@ class Bank:
         self.edit("10-sites.yaml", "10.244.0.0", f"10.{networks[0]}.0.0")
         self.edit("10-sites.yaml", "10.245.0.0", f"10.{networks[1]}.0.0")
 
+    def shrink(self) -> None:
+        """Leave out what stands on both sides, and with it two of four engines."""
+        models = (self.folder / "20-models.yaml").read_text("utf-8").split("\n---\n")
+        kept = [text for text in models if "name: glm-4-9b" not in text]
+        self.write("20-models.yaml", "\n---\n".join(kept))
+
     # -- life --------------------------------------------------------------------------------
 
     def up(self) -> str:

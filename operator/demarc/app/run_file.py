@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 NAME = "run.json"
+_ENDED = frozenset("ZXx")
+"""States of a process that has ended."""
+_START_FIELD = 22 - 3
+"""Field 22 of `stat`; the first one behind the name is field 3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,12 @@ class RunFile:
 
 
 def write(state: Path, run: RunFile) -> None:
-    """Write `run.json` beside its place and rename it: a reader sees the old or the new one."""
-    replace(state / NAME, json.dumps(asdict(run), indent=2, ensure_ascii=False) + "\n")
+    """Write `run.json` beside its place and rename it: a reader sees the old or the new one.
+
+    `started` stands beside `pid`: a process id alone is given again, to anybody.
+    """
+    content = {**asdict(run), "started": started(run.pid)}
+    replace(state / NAME, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def replace(path: Path, text: str, *, mode: int = 0o644) -> None:
@@ -111,9 +119,19 @@ def read(state: Path) -> Mapping[str, Any] | None:
     """`run.json` as JSON values, if the process that wrote it still runs; else None."""
     try:
         content: Mapping[str, Any] = json.loads((state / NAME).read_text("utf-8"))
-        os.kill(int(content["pid"]), 0)
-    except PermissionError:
-        return content
+        begun = started(int(content["pid"]))
+        return content if begun and begun == content["started"] else None
     except (OSError, ValueError, KeyError):
         return None
-    return content
+
+
+def started(pid: int) -> int:
+    """When a process began, in clock ticks since the machine did; 0 when it does not run.
+
+    What has ended and was not waited for does not run. Source: proc_pid_stat(5).
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in _ENDED else int(fields[_START_FIELD])

@@ -204,20 +204,12 @@ def down(state: Path, timeout: int) -> None:
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        if not _alive(pid):
+        if not run_file.started(pid):
             click.echo("stopped")
             return
         time.sleep(0.05)
     os.kill(pid, signal.SIGKILL)
     output.fail(f"process {pid} did not end in {timeout} s and was killed")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
 
 
 def _pairs(values: Sequence[str], option: str) -> list[tuple[str, str]]:

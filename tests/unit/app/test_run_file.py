@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +41,30 @@ def test_the_file_of_a_process_that_is_gone_is_none(tmp_path: Path) -> None:
 
     assert run_file.read(tmp_path) is None
     assert run_file.read(tmp_path / "absent") is None
+
+
+def test_the_file_of_a_process_that_was_not_waited_for_is_none(tmp_path: Path) -> None:
+    """In a container whose first process waits for nobody `demarc up` would refuse to start."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        run_file.write(tmp_path, replace(RUN, pid=process.pid))
+        alive = run_file.read(tmp_path)
+        process.kill()
+        assert process.stdout is not None
+        process.stdout.read()  # ends when the process does
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        dead = run_file.read(tmp_path)
+
+    assert alive is not None
+    assert dead is None
+
+
+def test_the_file_of_an_earlier_process_with_the_same_id_is_none(tmp_path: Path) -> None:
+    """After a restart of the machine `demarc down` would end somebody else's process."""
+    run_file.write(tmp_path, RUN)
+    path = tmp_path / run_file.NAME
+    path.write_text(json.dumps({**json.loads(path.read_text()), "started": 1}))
+
+    assert run_file.read(tmp_path) is None
 
 
 def test_a_secret_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:

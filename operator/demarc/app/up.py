@@ -27,6 +27,7 @@ from demarc.api.cluster import (
     DEMARC_KINDS,
     MODEL_DEPLOYMENT,
     NAMESPACE,
+    SECRET,
     SERVICE_ACCOUNT,
     SITE,
     Cluster,
@@ -38,6 +39,7 @@ from demarc.api.load import CoreObject, Loaded
 from demarc.api.problem import Problem
 from demarc.api.v1alpha1 import RoutingPolicy, Site
 from demarc.app import clock, folder, offline, packs, run_file
+from demarc.app.credentials import TOKEN_SECONDS, Caller, Credentials
 from demarc.app.folder import Fingerprint, Folder, FolderError
 from demarc.app.local_clusters import CLI_ACCOUNT, LocalClusters, LocalOptions
 from demarc.app.run_file import AppEntry, ContainerEntry, PodEntry, RunFile, SiteEntry
@@ -55,14 +57,12 @@ from demarc.reconcile.context import Ports
 from demarc.reconcile.controller import Controller
 from demarc.reconcile.publication import Compiled
 from demarc.reconcile.run import Reconciler
-from demarc.reconcile.world import AUDIENCE
 from demarc.settings import Settings
 
 MANAGER = "demarc-up"
 """Field manager of the objects of the folder."""
 _FOLLOW_SECONDS = 0.05
 _STATUS_SECONDS = 0.25
-_TOKEN_SECONDS = 24 * 3600
 _TOKEN_RENEWAL = timedelta(hours=6)
 _GATEWAY_NAMES = 30
 """Addresses of the system node that the gateway's certificate names."""
@@ -124,7 +124,8 @@ class Up:
         self._compiled: Compiled | None = None
         self._number = ("", "")
         self._home = offline.DEFAULT_HOME
-        self._tokens = dict[tuple[str, str, str], Path]()
+        self._credentials = Credentials(options.state / "credentials")
+        self._apps: Mapping[Caller, Path] = {}
 
     async def run(self, ready: Callable[[RunFile], None]) -> None:
         """Run until cancelled; `ready` is called once, when everything is.
@@ -132,6 +133,7 @@ class Up:
         Raises:
             UpError: it cannot start.
         """
+        seen = self._fingerprint()
         read = self._read()
         self._folder = read
         self._home = offline.home_of(read.objects)
@@ -164,7 +166,7 @@ class Up:
             controller = Controller(reconciler, home)
             async with asyncio.TaskGroup() as group:
                 group.create_task(controller.run())
-                group.create_task(self._follow(home))
+                group.create_task(self._follow(home, seen))
                 group.create_task(self._keep_run_file(clusters, home, ready))
 
     # -- starting ----------------------------------------------------------------------------
@@ -219,7 +221,7 @@ class Up:
 
     async def _write_kubeconfig(self, home: LocalNode) -> None:
         issuer = (await home.token_keys())["issuer"]
-        token = await home.issue_token(*CLI_ACCOUNT, audience=issuer, seconds=_TOKEN_SECONDS)
+        token = await home.issue_token(*CLI_ACCOUNT, audience=issuer, seconds=TOKEN_SECONDS)
         run_file.replace(
             self._options.state / "kubeconfig",
             _kubeconfig(home.api_url, token),
@@ -244,26 +246,29 @@ class Up:
         for ref, manifest in wanted.items():
             await home.apply(manifest, manager=MANAGER)
             self._applied[ref] = manifest
+        in_use = {*_namespaces(wanted)}
         for ref in before:
-            if ref not in wanted:
+            if ref not in wanted and ref not in in_use:
                 await home.delete(ref)
                 self._applied.pop(ref, None)
 
     async def _applied_earlier(self, home: Cluster) -> dict[Ref, Manifest]:
+        """What a folder once said, a key that was taken away while nothing ran included."""
         found = dict[Ref, Manifest]()
-        for kind in DEMARC_KINDS:
+        for kind in (*DEMARC_KINDS, SECRET, SERVICE_ACCOUNT):
             for item in (await home.list(kind)).items:
+                ref = manifests.ref_of(item)
                 managers = {e.get("manager") for e in item["metadata"].get("managedFields") or ()}
-                if MANAGER in managers:
-                    found[manifests.ref_of(item)] = item
+                if MANAGER in managers and (ref.namespace, ref.name) != CLI_ACCOUNT:
+                    found[ref] = item
         return found
 
-    async def _follow(self, home: Cluster) -> None:
-        rest = folder.Rest(self._fingerprint())
+    async def _follow(self, home: Cluster, seen: Fingerprint) -> None:
+        """Apply what changes after `seen`, once it has come to rest."""
+        rest = folder.Rest(seen)
         while True:
             await asyncio.sleep(_FOLLOW_SECONDS)
-            seen = self._fingerprint()
-            if rest.look(seen):
+            if rest.look(self._fingerprint()):
                 await self._reread(home)
 
     def _fingerprint(self) -> Fingerprint:
@@ -303,6 +308,9 @@ class Up:
                 self._say.line(f"widening: {widening.sentence}")
                 self._say.line(f"  for example {_example(widening.request)}")
 
+    def _objects(self) -> tuple[Loaded, ...]:
+        return self._folder.objects if self._folder else ()
+
     # -- readiness and run.json --------------------------------------------------------------
 
     async def _keep_run_file(
@@ -314,9 +322,10 @@ class Up:
         renewed = clock.now()
         while True:
             missing = tuple(await self._missing(clusters, home))
-            await self._write_credentials(home)
+            policies = [each for each in self._objects() if isinstance(each, RoutingPolicy)]
+            self._apps = await self._credentials.write(home, policies)
             if clock.now() - renewed > _TOKEN_RENEWAL:
-                self._tokens.clear()
+                self._credentials.renew()
                 await self._write_kubeconfig(home)
                 renewed = clock.now()
             run = await self._run_file(clusters, home, ready=told or not missing)
@@ -356,50 +365,12 @@ class Up:
                     if reason in _FINAL_REASONS:
                         continue
                     missing.append(f"{name} {reason}")
-        roles = {row.component: row for node in clusters.nodes().values() for row in node.pods()}
-        wanted_roles = ["inner", "egress"]
-        if any(
-            (item["spec"].get("connection") or {}).get("type") == "RemoteCluster"
-            for item in (await home.list(SITE)).items
-        ):
-            wanted_roles.append("edge")
-        for role in wanted_roles:
-            row = roles.get(role)
-            if row is None or not row.ready:
-                missing.append(f"gateway {role}")
+        for name, node in clusters.nodes().items():
+            ready = {row.component for row in node.pods() if row.ready}
+            for role in ("inner", "egress") if name == HOME else ("edge",):
+                if role not in ready:
+                    missing.append(f"gateway {role}" + ("" if name == HOME else f" of {name}"))
         return sorted(missing)
-
-    async def _write_credentials(self, home: Cluster) -> None:
-        """One file per client, mode 0600, with the bearer credential and nothing else."""
-        if self._folder is None:
-            return
-        base = self._options.state / "credentials"
-        base.mkdir(mode=0o700, exist_ok=True)
-        for policy in self._folder.objects:
-            if not isinstance(policy, RoutingPolicy):
-                continue
-            tenant = policy.metadata.namespace or ""
-            for client in policy.spec.clients:
-                credential = ""
-                key = client.api_key_secret_ref
-                account = client.service_account_ref
-                if key is not None:
-                    data = await keyring.read_secret(home, tenant, key.name)
-                    credential = (data or {}).get(key.key, b"").decode(errors="replace").strip()
-                elif account is not None:
-                    if (tenant, client.app, client.name) in self._tokens:
-                        continue
-                    if await home.get(Ref(SERVICE_ACCOUNT, tenant, account.name)) is None:
-                        continue
-                    credential = await home.issue_token(
-                        tenant, account.name, audience=AUDIENCE, seconds=_TOKEN_SECONDS
-                    )
-                if not credential:
-                    continue
-                path = base / f"{tenant}.{client.app}.{client.name}"
-                self._tokens[tenant, client.app, client.name] = path
-                if not path.exists() or path.read_text("utf-8") != credential:
-                    run_file.replace(path, credential, mode=0o600)
 
     async def _run_file(self, clusters: LocalClusters, home: LocalNode, *, ready: bool) -> RunFile:
         state = self._options.state.resolve()
@@ -413,7 +384,7 @@ class Up:
             sites.append(
                 SiteEntry(
                     name,
-                    "Public" if remote else "Private",
+                    "Private" if _is_home(item) else "Public",
                     str(clusters.folder(name if remote else self._home).resolve()),
                     str(clusters.recording(name).resolve()) if remote else "",
                 )
@@ -436,7 +407,7 @@ class Up:
             epoch=await self._published(home),
             apps=tuple(
                 AppEntry(tenant, app, client, str(path.resolve()))
-                for (tenant, app, client), path in sorted(self._tokens.items())
+                for (tenant, app, client), path in sorted(self._apps.items())
             ),
             sites=tuple(sites),
             pods=pods,
@@ -475,6 +446,10 @@ _FINAL_REASONS = frozenset(
     }
 )
 """Reasons that waiting alone does not end; they are told and not waited for."""
+
+
+def _is_home(site: Manifest) -> bool:
+    return bool((site["spec"].get("connection") or {}).get("type") == "InCluster")
 
 
 def _sites(objects: Sequence[Loaded]) -> tuple[Site, ...]:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 BAD_INPUT = 2
 """Exit status when what the user gave is wrong."""
@@ -31,7 +32,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: str =
     for header in headers:
         shown.add_column(header, overflow="fold", no_wrap=not sys.stdout.isatty())
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*(Text(cell) for cell in row))  # `[name]` in a text is no markup
     if not sys.stdout.isatty():
         console = Console(width=4096, no_color=True)
         shown.title = title or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,45 @@ def test_a_change_changes_the_fingerprint(tmp_path: Path) -> None:
     file.write_text(NAMESPACE + "---\n")
 
     assert before != folder.fingerprint(tmp_path)
+
+
+def test_an_empty_file_is_a_problem(tmp_path: Path) -> None:
+    """A program that empties a file before it saves it would delete every object in it."""
+    (tmp_path / "a.yaml").write_text("")
+
+    assert [problem.message for problem in folder.read(tmp_path).problems] == ["the file is empty"]
+
+
+def test_a_link_to_nothing_and_a_pipe_are_no_absence(tmp_path: Path) -> None:
+    """A mount that is away would delete its policy; a pipe would be read for ever."""
+    (tmp_path / "a.yaml").symlink_to(tmp_path / "absent")
+    with pytest.raises(FolderError, match="link to nothing"):
+        folder.read(tmp_path)
+    before = folder.fingerprint(tmp_path)
+    (tmp_path / "absent").write_text(NAMESPACE)
+    assert [item.key for item in folder.read(tmp_path).objects] == ["a"]
+    assert before != folder.fingerprint(tmp_path)
+    (tmp_path / "a.yaml").unlink()
+    os.mkfifo(tmp_path / "a.yaml")
+    with pytest.raises(FolderError, match="no regular file"):
+        folder.read(tmp_path)
+
+
+def test_hidden_names_are_left_out(tmp_path: Path) -> None:
+    """A repository's own files, an editor's lock and our state would be read as objects."""
+    (tmp_path / "a.yaml").write_text(NAMESPACE)
+    (tmp_path / ".github").mkdir()
+    (tmp_path / ".github" / "ci.yml").write_text("on: push")
+    (tmp_path / ".#a.yaml").symlink_to("me@here:1")
+
+    assert [item.key for item in folder.read(tmp_path).objects] == ["a"]
+
+
+def test_a_change_counts_once_it_has_come_to_rest() -> None:
+    """A half-written folder would come into force."""
+    old, half, new = ((("a", size, 0),) for size in (1, 2, 3))
+    rest = folder.Rest(old)
+
+    looks = [rest.look(seen) for seen in (old, half, new, new, new, new, old, old, old)]
+
+    assert looks == [False, False, False, False, True, False, False, False, True]

@@ -22,6 +22,8 @@ from demarc.cli import output
 from demarc.local import process, rehearsal
 from demarc.local.state import StateError
 
+_SHOWN = 3
+"""How many of the things that are waited for are named."""
 _DEFAULT_STATE = settings.read().state
 state_option = click.option(
     "--state",
@@ -136,7 +138,9 @@ async def _run(options: UpOptions, patience: int) -> None:
 
     def waiting(missing: Sequence[str]) -> None:
         if missing:
-            line(f"waiting for {len(missing)}: {', '.join(missing)}")
+            more = len(missing) - _SHOWN
+            tail = f" and {more} more" if more > 0 else ""
+            line(f"waiting for {', '.join(missing[:_SHOWN])}{tail}")
 
     await Up(options, Say(line, waiting)).run(ready)
 

@@ -324,7 +324,9 @@ def usage(by: str, tenant: str | None, output_format: str, state: Path) -> None:
                     "requests": each.requests,
                     "tokensIn": each.tokens_in,
                     "tokensOut": each.tokens_out,
-                    "costs": {currency: str(amount) for currency, amount in each.costs},
+                    "costs": {
+                        currency: f"{amount.normalize():f}" for currency, amount in each.costs
+                    },
                     "unpriced": each.unpriced,
                     "states": dict(each.states),
                 }
@@ -348,7 +350,7 @@ def usage(by: str, tenant: str | None, output_format: str, state: Path) -> None:
 
 
 def _cost(costs: Mapping[str, Any], unpriced: int) -> str:
-    parts = [f"{amount:f} {currency}" for currency, amount in sorted(costs.items())]
+    parts = [f"{amount.normalize():f} {currency}" for currency, amount in sorted(costs.items())]
     if unpriced:
         parts.append(f"{unpriced} without a price")
     return ", ".join(parts)

@@ -93,6 +93,14 @@ def text(value: object, where: str) -> str:
     return value
 
 
+def encodable(value: object, where: str) -> None:
+    """Refuse a JSON value that UTF-8 cannot carry: its text goes to a tokenizer."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        refuse(refusals.invalid(f"`{where}` holds half of a surrogate pair", where))
+
+
 def boolean(value: object, where: str) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):

@@ -114,6 +114,7 @@ def _call(value: object, where: str) -> dict[str, Any]:
         arguments = body.read_object(raw.encode()) if raw.strip() else {}
     except RefusedError:
         refuse(refusals.invalid(f"`{at}` must be the text of a JSON object", at))
+    body.encodable(arguments, at)
     return {
         "id": body.text(row.get("id"), f"{where}.id"),
         "type": "function",
@@ -176,6 +177,7 @@ def _tool(value: object, where: str) -> Tool:
     if function.get("parameters") is not None:
         at = f"{where}.function.parameters"
         read["parameters"] = body.mapping(function["parameters"], at)
+        body.encodable(read["parameters"], at)
     if function.get("strict") is not None:  # the schema reaches the model; nothing enforces it
         body.boolean(function["strict"], f"{where}.function.strict")
     return {"type": "function", "function": read}

@@ -334,3 +334,17 @@ def test_whatever_comes_is_answered(fields: dict[str, Any]) -> None:
 @given(st.binary(max_size=200))
 def test_whatever_bytes_come_are_answered(raw: bytes) -> None:
     assert isinstance(chat.parse(raw), ChatRequest | Refusal)
+
+
+def test_half_of_a_surrogate_pair_deep_inside_is_refused() -> None:
+    call = {
+        "id": "c",
+        "type": "function",
+        "function": {"name": "f", "arguments": '{"a":"\\ud800"}'},
+    }
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    where = "messages[0].tool_calls[0].function.arguments"
+    assert (400, where, "invalid_value") == refused(body(messages=[message]))
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"\udc00": 1}}}
+    where = "tools[0].function.parameters"
+    assert (400, where, "invalid_value") == refused(body(tools=[tool]))

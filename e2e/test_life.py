@@ -66,8 +66,13 @@ def test_a_killed_demarc_leaves_nothing_and_comes_back_as_it_was(own: Bank) -> N
     assert pids <= set(running)
 
     os.kill(int(own.run["pid"]), signal.SIGKILL)
-    until(lambda: not processes.of(own.state), f"nothing runs for {own.state}", seconds=60)
-    assert not any(processes.is_alive(pid) for pid in running)
+
+    def ended() -> bool:
+        assert {} == processes.of(own.state)
+        assert [] == [words for pid, words in running.items() if processes.is_alive(pid)]
+        return True
+
+    until(ended, f"nothing runs for {own.state}")
 
     own.up()
     assert serves(own)

@@ -27,7 +27,8 @@ class Sample:
         per_second: requests a second.
         p50, p99: from the first byte sent to the last byte received.
         first: median time to the first byte of the answer.
-        cpu: processor time of proxy and decision service for each request.
+        cpu: processor time of proxy and agent for each request.
+        agent: of it, the agent's.
         others: share of the proxy's core that other programs used, 0 to 1.
     """
 
@@ -38,6 +39,7 @@ class Sample:
     p99: float | None
     first: float | None
     cpu: float | None
+    agent: float | None
     others: float | None
 
     def render(self) -> dict[str, float | None]:
@@ -70,7 +72,8 @@ def sample(
     totals: Sequence[float],
     firsts: Sequence[float],
     errors: int,
-    cpu_seconds: float,
+    proxy_seconds: float,
+    agent_seconds: float,
     others: float | None,
 ) -> Sample:
     """One round in numbers.
@@ -80,7 +83,8 @@ def sample(
         totals: seconds to the last byte of each request that was answered in it.
         firsts: seconds to the first byte of each.
         errors: answers among them with another status than 200.
-        cpu_seconds: of the processes under test in the window.
+        proxy_seconds: processor time of the proxy in the window.
+        agent_seconds: that of the agent.
         others: as in `Sample`.
     """
     return Sample(
@@ -90,7 +94,8 @@ def sample(
         p50=_micro(percentile(totals, 0.5)),
         p99=_micro(percentile(totals, 0.99)),
         first=_micro(percentile(firsts, 0.5)),
-        cpu=_micro(cpu_seconds / len(totals) if totals else None),
+        cpu=_micro((proxy_seconds + agent_seconds) / len(totals) if totals else None),
+        agent=_micro(agent_seconds / len(totals) if totals else None),
         others=others,
     )
 
@@ -117,6 +122,7 @@ def median(samples: Sequence[Sample]) -> Sample:
         p99=found["p99"],
         first=found["first"],
         cpu=found["cpu"],
+        agent=found["agent"],
         others=found["others"],
     )
 
@@ -128,9 +134,7 @@ def ratio(demarc: float | None, bare: float | None) -> float | None:
     return demarc / bare
 
 
-def share_of_others(
-    busy: float, idle: float, ours: float
-) -> float | None:
+def share_of_others(busy: float, idle: float, ours: float) -> float | None:
     """Which share of a core was used by programs that are not ours, 0 to 1.
 
     Args:

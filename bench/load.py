@@ -4,7 +4,8 @@ Each connection sends its next request when the answer is whole. Plain non-block
 poll, because what the load itself costs stands in every latency.
 
 Rules:
-    Nothing is measured before the warm-up ends, and what was sent before it is not counted.
+    What is answered within the window counts, also when it was sent during the warm-up: slow
+    answers must not fall out at its beginning.
     Processor time is read at both ends of the same window.
     A connection that ends, or an answer that cannot be read, ends the run.
 
@@ -21,7 +22,6 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Question:
         request: the whole request, head and body.
         connections: at once.
         warm_up, seconds: before the window, and its length.
-        pids: processes under test; their processor time is read.
+        proxy, agent: process ids whose processor time is read; 0: there is none.
         core: the core on which they run.
     """
 
@@ -55,7 +55,8 @@ class Question:
     connections: int
     warm_up: float
     seconds: float
-    pids: tuple[int, ...]
+    proxy: int
+    agent: int
     core: int
 
     def render(self) -> str:
@@ -68,7 +69,7 @@ class Question:
         """What `render` made."""
         values: dict[str, Any] = json.loads(text)
         request = base64.b64decode(values.pop("request"))
-        return cls(**{**values, "request": request, "pids": tuple(values["pids"])})
+        return cls(**values, request=request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,12 @@ class Used:
     """Processor time at one moment, in seconds.
 
     Attributes:
-        ours: of the processes under test.
+        proxy, agent: of the processes under test.
         busy, idle: of their core.
     """
 
-    ours: float
+    proxy: float
+    agent: float
     busy: float
     idle: float
 
@@ -115,7 +117,7 @@ class Load:
         self._question = question
         self._poll = select.epoll()
         self._open: dict[int, Connection] = {}
-        self._since = 0.0
+        self._is_measuring = False
         self.totals: list[float] = []
         self.firsts: list[float] = []
         self.errors = 0
@@ -136,21 +138,22 @@ class Load:
         for connection in self._open.values():
             self._send(connection, time.perf_counter())
         self._turn_until(time.perf_counter() + question.warm_up)
-        before = used(question.pids, question.core)
+        before = used(question.proxy, question.agent, question.core)
         began = time.perf_counter()
-        self._since = began
+        self._is_measuring = True
         self._turn_until(began + question.seconds)
         ended = time.perf_counter()
-        after = used(question.pids, question.core)
-        ours = after.ours - before.ours
+        after = used(question.proxy, question.agent, question.core)
+        proxy, agent = after.proxy - before.proxy, after.agent - before.agent
         return figures.sample(
             seconds=ended - began,
             totals=self.totals,
             firsts=self.firsts,
             errors=self.errors,
-            cpu_seconds=ours,
+            proxy_seconds=proxy,
+            agent_seconds=agent,
             others=figures.share_of_others(
-                after.busy - before.busy, after.idle - before.idle, ours
+                after.busy - before.busy, after.idle - before.idle, proxy + agent
             ),
         )
 
@@ -196,7 +199,7 @@ class Load:
             self._send(connection, now)
 
     def _take(self, connection: Connection, now: float) -> None:
-        if not self._since or connection.sent < self._since:
+        if not self._is_measuring:
             return
         self.totals.append(now - connection.sent)
         self.firsts.append(connection.first - connection.sent)
@@ -204,16 +207,11 @@ class Load:
             self.errors += 1
 
 
-def used(pids: Iterable[int], core: int) -> Used:
+def used(proxy: int, agent: int, core: int) -> Used:
     """Processor time until now, as the kernel counts it (in steps of 1/100 s).
 
     Source: https://man7.org/linux/man-pages/man5/proc.5.html
     """
-    ours = 0
-    for pid in pids:
-        # behind the name in brackets, which may hold anything: fields 14 and 15
-        rest = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-        ours += int(rest[11]) + int(rest[12])
     found = next(
         line.split()[1:]
         for line in Path("/proc/stat").read_text("utf-8").splitlines()
@@ -221,7 +219,15 @@ def used(pids: Iterable[int], core: int) -> Used:
     )
     user, nice, system, idle, wait, irq, soft, steal = map(int, found[:8])
     busy = user + nice + system + irq + soft + steal
-    return Used(ours / _TICK, busy / _TICK, (idle + wait) / _TICK)
+    return Used(_of_process(proxy), _of_process(agent), busy / _TICK, (idle + wait) / _TICK)
+
+
+def _of_process(pid: int) -> float:
+    if not pid:
+        return 0.0
+    # behind the name in brackets, which may hold anything: fields 14 and 15
+    rest = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(rest[11]) + int(rest[12])) / _TICK
 
 
 def _has_length(answer: bytearray) -> bool:

@@ -17,7 +17,6 @@ import base64
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,29 +25,30 @@ import structlog
 
 from demarc.api import cluster as kinds
 from demarc.api.cluster import Manifest
-from demarc.engines.envoy import EnvoyAdmin, EnvoyError
-from demarc.gateway import addresses, availability, tailing, watching, wire
+from demarc.engines.envoy import EnvoyAdmin
+from demarc.gateway import addresses, tailing, watching, wire
 from demarc.gateway.availability import FarSides
 from demarc.gateway.counting import Metrics
 from demarc.gateway.dataplane import Dataplane
 from demarc.gateway.edge import Edge
 from demarc.gateway.egress import Egress
+from demarc.gateway.envoy_watch import EnvoyWatch
 from demarc.gateway.facts import Recent
 from demarc.gateway.granting import Grants
 from demarc.gateway.inner import Inner
 from demarc.gateway.keeping import EpochKeeper, ExtractKeeper, TrustFile
 from demarc.gateway.options import AgentOptions, OptionsError, Ports
+from demarc.gateway.probing import Probes, Status
 from demarc.gateway.recording import Recorder
 from demarc.gateway.replays import Replays
 from demarc.gateway.sealing import BodyMac
 from demarc.gateway.tailing import Tailer
 from demarc.gateway.understanding import Understanding
-from demarc.gateway.wire import Exchange
 from demarc.ledger.disk import FolderDisk
 from demarc.ledger.records import RecordLog
 from demarc.ledger.usage import UsageLedger
 from demarc.planning import names
-from demarc.policy.epoch import EpochNumber
+from demarc.policy.epoch import Epoch
 from demarc.xds import view as views
 from demarc.xds.access_log import AccessLine
 from demarc.xds.settings import GatewaySettings
@@ -84,24 +84,6 @@ async def run(agent: Agent) -> None:
         await agent.stop()
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What `/status` says."""
-
-    role: Role
-    number: EpochNumber | None
-    hash: str
-
-    def render(self) -> bytes:
-        """JSON; `epoch` is null while nothing is loaded."""
-        epoch = self.number and {
-            "term": self.number.term,
-            "counter": self.number.counter,
-            "hash": self.hash,
-        }
-        return json.dumps({"role": self.role.value, "epoch": epoch}).encode()
-
-
 class Agent:
     """One agent; all its state lives in one event loop."""
 
@@ -116,12 +98,18 @@ class Agent:
         self._admin = EnvoyAdmin(self._settings.admin_socket)
         self._slices: tuple[Manifest, ...] | None = None
         self._redraw = asyncio.Event()
-        self._look = asyncio.Event()
         self._drawn = False
         self._failed = False
-        self._in_use = False
-        self._seen = availability.NOTHING_SEEN
         self._far = FarSides()
+        self._envoy = EnvoyWatch(
+            self._admin,
+            self._dataplane,
+            policy=self._chosen_by if options.role is Role.INNER else None,
+            far=self._far,
+            monotonic=ports.monotonic,
+            metrics=self._metrics,
+            times=options.times,
+        )
         (options.record / RECORDS).mkdir(parents=True, exist_ok=True, mode=0o700)
         self._disk = FolderDisk(options.record / RECORDS)
         self._records = RecordLog(self._disk, gateway=options.pod_name, now=ports.clock)
@@ -140,7 +128,9 @@ class Agent:
         self._extracts: ExtractKeeper | None = None
         self._ledger = UsageLedger(options.record / LEDGER) if options.role is Role.INNER else None
         self._server = wire.Server(self._build())
-        self._health = wire.Server(self._probe)
+        self._health = wire.Server(
+            Probes(self.status, lambda: self._drawn, self._missing, self._metrics).serve
+        )
         self._tailer = Tailer(
             options.run / "access.jsonl",
             ledger=self._ledger,
@@ -173,7 +163,7 @@ class Agent:
             follow(kinds.ENDPOINT_SLICE, self._moved),
             self._recorder.watch(),
             self._tailer.watch(),
-            self._watch_envoy(),
+            self._envoy.watch(),
             self._watch_age(),
             self._keep_drawing(),
         )
@@ -242,7 +232,7 @@ class Agent:
         assert options.grant_key is not None
         return Inner(
             policy=lambda: epochs.latest,
-            seen=lambda: self._seen,
+            seen=lambda: self._envoy.seen,
             far=self._far,
             understanding=self._understanding,
             recorder=self._recorder,
@@ -272,13 +262,22 @@ class Agent:
             if data(names.HEARTBEAT):
                 changed = self._epochs.offer_heartbeat(data(names.HEARTBEAT)) or changed
         if changed:
-            self._redraw.set()
+            self._changed()
+
+    def _changed(self) -> None:
+        """Another policy is in force: what was seen is judged by it before Envoy's files move."""
+        self._envoy.judge()
+        self._redraw.set()
+
+    def _chosen_by(self) -> Epoch | None:
+        policy = self._epochs.latest if self._epochs is not None else None
+        return policy.view if policy is not None else None
 
     async def _watch_age(self) -> None:
         while True:
             await asyncio.sleep(_AGE_SECONDS)
             if self._epochs is not None and self._epochs.tick():
-                self._redraw.set()
+                self._changed()
 
     def status(self) -> Status:
         """Which policy is in force here."""
@@ -288,7 +287,7 @@ class Agent:
         if self._epochs is not None and self._epochs.latest is not None:
             epoch = self._epochs.latest.epoch
             return Status(self._options.role, epoch.number, epoch.hash)
-        return Status(self._options.role, None, "")
+        return Status(self._options.role)
 
     # Envoy
 
@@ -310,8 +309,7 @@ class Agent:
             self._metrics.set("demarc_addresses_refused", found.refused)
             if self._dataplane.draw(view, found.addresses):
                 log.info("drawn", version=view.version, clusters=len(found.addresses))
-                self._in_use = False
-                self._look.set()
+                self._envoy.drawn()
             self._drawn = True
         except Exception as error:  # noqa: BLE001  # what Envoy has stays; decisions go on
             log.error("drawing_failed", error=type(error).__name__)
@@ -342,52 +340,6 @@ class Agent:
             # Several changes that come at once are drawn once.
             await asyncio.sleep(self._options.times.retry if self._failed else _TOGETHER_SECONDS)
 
-    async def _watch_envoy(self) -> None:
-        times = self._options.times
-        # Only the inner gateway chooses by health; the others ask whether Envoy is there.
-        pause = times.health if self._options.role is Role.INNER else times.retry
-        while True:
-            self._look.clear()
-            await self._see()
-            try:
-                await asyncio.wait_for(self._look.wait(), pause if self._in_use else times.health)
-            except TimeoutError:
-                continue
-
-    async def _see(self) -> None:
-        """One look at Envoy; without an answer nothing is up."""
-        policy = self._epochs.latest if self._epochs is not None else None
-        try:
-            if not self._in_use:
-                differences = self._dataplane.differences(await self._admin.applied())
-                self._in_use = not differences
-                self._metrics.set("demarc_envoy_applied", int(self._in_use))
-            if self._options.role is not Role.INNER:
-                if self._in_use and not await self._admin.ready():
-                    raise EnvoyError("envoy does not answer")  # noqa: TRY301  # one place for all
-            elif policy is not None:
-                self._seen = availability.see(await self._admin.clusters(), policy.view)
-                self._show()
-        except Exception as error:  # noqa: BLE001  # what is not known is down
-            if not isinstance(error, EnvoyError):
-                log.error("envoy_unreadable", error=type(error).__name__)
-            self._seen = availability.NOTHING_SEEN
-            self._in_use = False
-            self._metrics.set("demarc_envoy_applied", 0)
-
-    def _show(self) -> None:
-        """Health as metrics."""
-        policy = self._epochs.latest if self._epochs is not None else None
-        if policy is None:
-            return
-        now = self._ports.monotonic()
-        found = availability.health(
-            policy.epoch.endpoints, self._seen, self._far, now, leaves=policy.view.public_open
-        )
-        self._metrics.clear("demarc_endpoint_up")
-        for name, health in found.items():
-            self._metrics.set("demarc_endpoint_up", int(health.up), endpoint=name)
-
     def _heard(self, lines: tuple[AccessLine, ...]) -> None:
         """Lines of Envoy's log: how far sides answered, and whether to look at Envoy at once."""
         now = self._ports.monotonic()
@@ -398,36 +350,13 @@ class Agent:
             elif self._far.failed(verdict.endpoint, now):
                 log.warning("endpoint_down", endpoint=verdict.endpoint)
         if any(line.flags for line in lines):
-            self._look.set()
-
-    # probes
-
-    def _probe(self, exchange: Exchange) -> None:
-        """`/startz`, `/livez`, `/readyz`, `/status`, `/metrics`."""
-        text = [("content-type", "text/plain; charset=utf-8")]
-        match exchange.path:
-            case "/livez":
-                exchange.answer(wire.render(200, text, b"ok\n"))
-            case "/startz":
-                exchange.answer(wire.render(200 if self._drawn else 503, text))
-            case "/readyz":
-                missing = self._missing()
-                status = 503 if missing else 200
-                exchange.answer(wire.render(status, text, f"{missing or 'ok'}\n".encode()))
-            case "/status":
-                found = [("content-type", "application/json")]
-                exchange.answer(wire.render(200, found, self.status().render()))
-            case "/metrics":
-                version = [("content-type", "text/plain; version=0.0.4; charset=utf-8")]
-                exchange.answer(wire.render(200, version, self._metrics.render().encode()))
-            case _:
-                exchange.answer(wire.render(404, text))
+            self._envoy.look_now()
 
     def _missing(self) -> str:
         """What is not ready; empty when all is."""
         if self.status().number is None:
             return "no policy is loaded"
-        if not self._in_use:
+        if not self._envoy.in_use:
             return "envoy does not use the files as they were written"
         return ""
 

@@ -9,8 +9,66 @@ from demarc.policy.decision import Health, Judgement, Needs
 from demarc.policy.epoch import ClientIdentity, Endpoint, Epoch, Price
 from demarc.policy.grant import Grant
 
+_ALLOWED = 200
 
-def caller(identity: ClientIdentity) -> record.Caller:
+
+def decision(
+    decision_id: str,
+    role: str,
+    body: record.Body,
+    *,
+    caller: ClientIdentity | None = None,
+    chosen: record.Chosen | None = None,
+    epoch: record.Epoch | None = None,
+    granted: Grant | None = None,
+    health: Mapping[str, Health] | None = None,
+    judgement: Judgement | None = None,
+    model: str = "",
+    needs: Needs | None = None,
+    reason: str = "",
+    status: int = _ALLOWED,
+) -> record.Decision:
+    """The record of one decision; what was not reached is absent.
+
+    Args:
+        decision_id: shared by the tiers of one request.
+        role: inner, egress or edge.
+        body: the body without its content.
+        caller: who was proved.
+        chosen: what was taken.
+        epoch: what decided.
+        granted: what a later tier was shown and could trust.
+        health: of the permitted endpoints.
+        judgement: how the label came to be.
+        model: only a name that the app has.
+        needs: what was needed of a model.
+        reason: code of a refusal.
+        status: as the caller reads it.
+    """
+    return record.Decision(
+        attempt=1,
+        body=body,
+        caller=_caller(caller) if caller else None,
+        chosen=chosen,
+        epoch=epoch,
+        granted=record.Granted(epoch_hash=granted.epoch_hash, gateway=granted.gateway)
+        if granted
+        else None,
+        health={name: health[name].up for name in sorted(health)} if health else {},
+        id=decision_id,
+        label=_label(judgement) if judgement else None,
+        model=model,
+        needs=_needs(needs) if needs else None,
+        outcome="Allow" if status == _ALLOWED else "Deny",
+        public=judgement.public_closed if judgement else "",
+        reason=reason,
+        removed=_removed(judgement) if judgement else (),
+        role=role,
+        status=status,
+    )
+
+
+def _caller(identity: ClientIdentity) -> record.Caller:
     """Who asked."""
     return record.Caller(
         app=identity.app,
@@ -35,7 +93,7 @@ def chosen(endpoint: Endpoint) -> record.Chosen:
     )
 
 
-def label(judgement: Judgement) -> record.Label:
+def _label(judgement: Judgement) -> record.Label:
     """The label and its operands."""
     found = judgement.label
     return record.Label(
@@ -54,7 +112,7 @@ def label(judgement: Judgement) -> record.Label:
     )
 
 
-def needs(value: Needs) -> record.Needs:
+def _needs(value: Needs) -> record.Needs:
     """What was needed of a model."""
     return record.Needs(
         capabilities=tuple(sorted(value.capabilities)),
@@ -64,7 +122,7 @@ def needs(value: Needs) -> record.Needs:
     )
 
 
-def removed(judgement: Judgement) -> tuple[record.Removed, ...]:
+def _removed(judgement: Judgement) -> tuple[record.Removed, ...]:
     """What removed each endpoint."""
     return tuple(
         record.Removed(
@@ -74,16 +132,6 @@ def removed(judgement: Judgement) -> tuple[record.Removed, ...]:
         )
         for item in judgement.removals
     )
-
-
-def granted(value: Grant) -> record.Granted:
-    """What a later tier was shown."""
-    return record.Granted(epoch_hash=value.epoch_hash, gateway=value.gateway)
-
-
-def health(value: Mapping[str, Health]) -> dict[str, bool]:
-    """Health bits in the order of the names."""
-    return {name: value[name].up for name in sorted(value)}
 
 
 def _price(price: Price | None) -> record.Price | None:

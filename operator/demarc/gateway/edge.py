@@ -85,7 +85,7 @@ class Edge:
                 self._rehearse(exchange.body)
             found = self._admit(exchange, now)
         except GrantError as error:
-            found = replies.forbidden("edge_refused", str(error))
+            found = replies.forbidden("edge_refused", replies.grant_fault(error))
         except Exception as error:  # noqa: BLE001  # a fault of ours must not let anything through
             log.error("admission_failed", error=type(error).__name__)
             found = replies.unavailable("internal_error", "The edge gateway failed. Try again.")
@@ -117,7 +117,7 @@ class Edge:
         lines = wire.joined(exchange.headers)
         text, target = lines.get(headers.GRANT), lines.get(headers.ENDPOINT)
         if text is None or target is None:
-            raise grant.UnreadableGrantError("there is no grant")
+            raise grant.MismatchError("there is no grant")
         granted = grant.verify(
             text,
             extract.grant_keys,
@@ -175,14 +175,12 @@ class Edge:
         self, exchange: Exchange, now: datetime, found: Admitted | Refuse, decision_id: str
     ) -> record.Decision:
         extract, admitted = self._extract(), found if isinstance(found, Admitted) else None
-        granted = admitted.grant if admitted else None
-        mac = self._mac.of(exchange.body, now)
-        return record.Decision(
-            attempt=1,
-            body=record.Body(bytes=len(exchange.body), mac=mac, mac_key=self._mac.key_id),
-            caller=describing.caller(
-                ClientIdentity(granted.tenant, granted.app, granted.client, granted.credential)
-            )
+        granted, mac = admitted.grant if admitted else None, self._mac.of(exchange.body, now)
+        return describing.decision(
+            decision_id,
+            ROLE,
+            record.Body(bytes=len(exchange.body), mac=mac, mac_key=self._mac.key_id),
+            caller=ClientIdentity(granted.tenant, granted.app, granted.client, granted.credential)
             if granted
             else None,
             chosen=record.Chosen(
@@ -196,16 +194,7 @@ class Edge:
             epoch=record.Epoch(hash=extract.epoch_hash, number=str(extract.number))
             if extract
             else None,
-            granted=describing.granted(granted) if granted else None,
-            health={},
-            id=decision_id,
-            label=None,
-            model="",
-            needs=None,
-            outcome="Allow" if admitted else "Deny",
-            public="",
+            granted=granted,
             reason=found.code if isinstance(found, Refuse) else "",
-            removed=(),
-            role=ROLE,
             status=found.status if isinstance(found, Refuse) else 200,
         )

@@ -153,7 +153,7 @@ class Egress:
                 gateway=self._inner_name,
             )
         except GrantError as error:
-            raise _refused(str(error)) from error
+            raise _refused(replies.grant_fault(error)) from error
         question.seen.grant = granted
         # 2 epoch
         if granted.epoch > epoch.number:
@@ -250,25 +250,19 @@ class Egress:
             epoch.apps.get((seen.caller.tenant, seen.caller.app)) if epoch and seen.caller else None
         )
         model = seen.parsed.model if seen.parsed else ""
-        allowed = refuse is None and seen.endpoint is not None
         mac = self._mac.of(body, question.now)
-        return record.Decision(
-            attempt=1,
-            body=record.Body(bytes=len(body), mac=mac, mac_key=self._mac.key_id),
-            caller=describing.caller(seen.caller) if seen.caller else None,
-            chosen=describing.chosen(seen.endpoint) if allowed and seen.endpoint else None,
+        return describing.decision(
+            decision_id,
+            ROLE,
+            record.Body(bytes=len(body), mac=mac, mac_key=self._mac.key_id),
+            caller=seen.caller,
+            chosen=describing.chosen(seen.endpoint) if seen.endpoint and not refuse else None,
             epoch=describing.epoch(epoch) if epoch else None,
-            granted=describing.granted(seen.grant) if seen.grant else None,
-            health={},
-            id=decision_id,
-            label=describing.label(seen.judgement) if seen.judgement else None,
+            granted=seen.grant,
+            judgement=seen.judgement,
             model=model if app and model in app.models else "",
-            needs=describing.needs(seen.parsed.needs) if seen.parsed else None,
-            outcome="Allow" if allowed else "Deny",
-            public=seen.judgement.public_closed if seen.judgement else "",
+            needs=seen.parsed.needs if seen.parsed else None,
             reason=refuse.code if refuse else "",
-            removed=describing.removed(seen.judgement) if seen.judgement else (),
-            role=ROLE,
             status=refuse.status if refuse else 200,
         )
 

@@ -274,23 +274,13 @@ class Inner:
         self, question: Question, refuse: Refuse, epoch: Epoch | None, caller: ClientIdentity | None
     ) -> None:
         """6 and 7 for what was refused before it had a label."""
-        entry = record.Decision(
-            attempt=1,
-            body=self._body(question, look=caller is not None),
-            caller=describing.caller(caller) if caller else None,
-            chosen=None,
+        entry = describing.decision(
+            question.decision_id,
+            ROLE,
+            self._body(question, look=caller is not None),
+            caller=caller,
             epoch=describing.epoch(epoch) if epoch else None,
-            granted=None,
-            health={},
-            id=question.decision_id,
-            label=None,
-            model="",
-            needs=None,
-            outcome="Deny",
-            public="",
             reason=refuse.code,
-            removed=(),
-            role=ROLE,
             status=refuse.status,
         )
 
@@ -304,24 +294,13 @@ class Inner:
 
     def _allow_list(self, question: Question, epoch: Epoch, caller: ClientIdentity) -> None:
         """6 and 7 for the list of models, which Envoy fetches from this agent."""
-        entry = record.Decision(
-            attempt=1,
-            body=self._body(question, look=True),
-            caller=describing.caller(caller),
-            chosen=None,
+        entry = describing.decision(
+            question.decision_id,
+            ROLE,
+            self._body(question, look=True),
+            caller=caller,
             epoch=describing.epoch(epoch),
-            granted=None,
-            health={},
-            id=question.decision_id,
-            label=None,
-            model="",
-            needs=None,
-            outcome="Allow",
-            public="",
             reason="list_models",
-            removed=(),
-            role=ROLE,
-            status=200,
         )
 
         def settled(durable: bool) -> None:  # noqa: FBT001  # as `Settled`
@@ -377,25 +356,20 @@ class Inner:
     def _describe(
         self, question: Question, asked: Asked, epoch: Epoch, taken: Taken
     ) -> record.Decision:
-        outcome, known = taken.outcome, epoch.apps.get((asked.caller.tenant, asked.caller.app))
-        is_refused = isinstance(outcome, Refuse)
-        return record.Decision(
-            attempt=1,
-            body=self._body(question, look=True),
-            caller=describing.caller(asked.caller),
+        outcome, app = taken.outcome, epoch.apps.get((asked.caller.tenant, asked.caller.app))
+        model = asked.parsed.model
+        return describing.decision(
+            question.decision_id,
+            ROLE,
+            self._body(question, look=True),
+            caller=asked.caller,
             chosen=None if isinstance(outcome, Refuse) else describing.chosen(outcome),
             epoch=describing.epoch(epoch),
-            granted=None,
-            health=describing.health(taken.health),
-            id=question.decision_id,
-            label=describing.label(taken.judgement),
-            model=asked.parsed.model if known and asked.parsed.model in known.models else "",
-            needs=describing.needs(asked.parsed.needs),
-            outcome="Deny" if is_refused else "Allow",
-            public=taken.judgement.public_closed,
+            health=taken.health,
+            judgement=taken.judgement,
+            model=model if app and model in app.models else "",
+            needs=asked.parsed.needs,
             reason=outcome.code if isinstance(outcome, Refuse) else "",
-            removed=describing.removed(taken.judgement),
-            role=ROLE,
             status=outcome.status if isinstance(outcome, Refuse) else 200,
         )
 

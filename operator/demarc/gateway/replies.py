@@ -15,8 +15,10 @@ import msgspec
 from demarc.api.v1alpha1.common import Scope
 from demarc.gateway import wire
 from demarc.gateway.wire import Header
+from demarc.policy import grant
 from demarc.policy.decision import Deny, DenyReason, Unavailable
 from demarc.policy.epoch import Endpoint
+from demarc.policy.grant import GrantError
 from demarc.policy.identity import Refused as NotProved
 from demarc.policy.refusal import Refusal
 from demarc.xds import headers
@@ -117,6 +119,19 @@ def unavailable(code: str, message: str) -> Refuse:
     )
 
 
+def grant_fault(error: GrantError) -> str:
+    """What is wrong with a grant, in words of our own: its text may quote what a caller wrote."""
+    match error:
+        case grant.UnreadableGrantError():
+            return "grant is unreadable"
+        case grant.UntrustedGrantError():
+            return "grant is not trusted"
+        case grant.ExpiredGrantError():
+            return "grant has expired or is not valid yet"
+        case _:
+            return str(error)  # it names a field
+
+
 def forbidden(code: str, why: str) -> Refuse:
     """A later tier does not let it pass; `why` is a kind, never content."""
     return Refuse(403, "permission_error", code, f"The request was refused: {why}.")
@@ -145,7 +160,7 @@ def to_private(endpoint: Endpoint, decision_id: str, *, stream: bool) -> bytes:
     return wire.render(200, _streamed(lines, stream))
 
 
-def to_egress(endpoint: Endpoint, decision_id: str, grant: str, *, stream: bool) -> bytes:
+def to_egress(endpoint: Endpoint, decision_id: str, granted: str, *, stream: bool) -> bytes:
     """Allow: the inner gateway goes to the egress gateway with a grant."""
     assert endpoint.scope is Scope.PUBLIC
     lines = [
@@ -153,20 +168,20 @@ def to_egress(endpoint: Endpoint, decision_id: str, grant: str, *, stream: bool)
         (headers.CLUSTER, EGRESS),
         (headers.DECISION, decision_id),
         (headers.ENDPOINT, endpoint.name),
-        (headers.GRANT, grant),
+        (headers.GRANT, granted),
         (headers.SITE, endpoint.site),
     ]
     return wire.render(200, _streamed(lines, stream))
 
 
-def to_edge(endpoint: Endpoint, decision_id: str, grant: str, *, stream: bool) -> bytes:
+def to_edge(endpoint: Endpoint, decision_id: str, granted: str, *, stream: bool) -> bytes:
     """Allow: the egress gateway goes to the edge of the endpoint's site."""
     lines = [
         (headers.CLASS, headers.PUBLIC),
         (headers.CLUSTER, endpoint.name),
         (headers.DECISION, decision_id),
         (headers.ENDPOINT, endpoint.name),
-        (headers.GRANT, grant),
+        (headers.GRANT, granted),
         (headers.SITE, endpoint.site),
     ]
     return wire.render(200, _streamed(lines, stream))

@@ -65,12 +65,12 @@ async def test_both_gateways_record_the_same_decision(bench: Bench) -> None:
         ({"method": "GET"}, "another method"),
         ({"path": "/v1/models"}, "another path"),
         ({"body_sha256": "0" * 64}, "another body"),
-        ({"gateway": "spiffe://demarc/cloud-sg/inner"}, "not the key of the gateway"),
+        ({"gateway": "spiffe://demarc/cloud-sg/inner"}, "not trusted"),
         ({"label": labels.bottom()}, "label is not"),
         ({"permitted": "0" * 64}, "permitted set"),
         ({"epoch_hash": "0" * 64}, "another epoch of the same number"),
         ({"expires": builders.NOW - timedelta(seconds=6)}, "expired"),
-        ({"expires": builders.NOW + timedelta(hours=1)}, "future"),
+        ({"expires": builders.NOW + timedelta(hours=1)}, "not valid yet"),
     ],
 )
 async def test_a_grant_for_something_else_is_refused(

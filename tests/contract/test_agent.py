@@ -352,3 +352,50 @@ async def test_an_agent_that_is_killed_again_and_again_loses_no_decision(tmp_pat
     assert () == report.problems
     assert set(answered) == set(records.find_all(folder, frozenset(answered)))
     assert {"retail"} == {row.tenant for row in usage.read(ledger) if row.decision in set(answered)}
+
+
+async def test_what_a_client_can_say_with_headers_only_keeps_requests_inside(world: World) -> None:
+    """A header names a cluster, lowers a level, or proves two callers at once."""
+    await world.answered(200)
+    body = json.dumps(
+        {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
+    ).encode()
+    key = ("authorization", f"Bearer {agents.builders.FAQ_KEY}")
+    content = ("content-type", "application/json")
+
+    async def send(*lines: tuple[str, str]) -> tuple[int, str | None]:
+        found = await world.send(
+            agents.wire.request("/v1/chat/completions", body=body, headers=(content, *lines))
+        )
+        return found.status, found.value("x-demarc-site")
+
+    assert (200, "shanghai-dc") == await send(key, ("demarc-level", "4"))
+    assert (200, "cloud-sg") == await send(key, ("demarc-level", "1"))
+    assert (400, None) == await send(key, ("demarc-level", "4"), ("demarc-level", "1"))
+    assert (400, None) == await send(key, ("demarc-level", "0"))
+    assert (401, None) == await send(key, ("authorization", f"Bearer {COPILOT_KEY}"))
+    assert (401, None) == await send(key, ("x-api-key", COPILOT_KEY))
+    forged = (("x-demarc-cluster", "egress"), ("x-demarc-class", "public"), ("x-demarc-grant", "g"))
+    other = ("authorization", f"Bearer {COPILOT_KEY}")
+    assert (200, "shanghai-dc") == await send(other, *forged)
+
+
+async def test_a_body_in_chunks_is_judged_whole(world: World) -> None:
+    """Half of a card number in each chunk."""
+    await world.answered(200)
+    body = json.dumps({"model": "auto", "messages": [{"role": "user", "content": CARD}]}).encode()
+    middle = body.index(b"1111") + 2
+    lines = (
+        "POST /v1/chat/completions HTTP/1.1",
+        "host: gateway",
+        f"authorization: Bearer {agents.builders.FAQ_KEY}",
+        "content-type: application/json",
+        "transfer-encoding: chunked",
+    )
+    payload = "\r\n".join(lines).encode() + b"\r\n\r\n"
+    for part in (body[:middle], body[middle:], b""):
+        payload += f"{len(part):x}\r\n".encode() + part + b"\r\n"
+    found = await world.send(payload)
+
+    assert (200, "shanghai-dc") == (found.status, found.value("x-demarc-site"))
+    assert body == world.near.requests[-1].body

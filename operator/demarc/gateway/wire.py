@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._close()
+            self.close()
 
     # called by the parser
 
@@ -204,15 +204,16 @@ class Connection(asyncio.Protocol):
             if self._transport is not None:
                 self._transport.write(data)
         if self._draining and not waiting:
-            self._close()
+            self.close()
 
     def drain(self) -> None:
         """End after what is waited for."""
         self._draining = True
         if not self._waiting:
-            self._close()
+            self.close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """End the connection after what was written."""
         if self._transport is not None:
             self._transport.close()
             self._transport = None
@@ -261,7 +262,7 @@ class Server:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), seconds)
         for connection in tuple(self.connections):
-            connection._close()  # noqa: SLF001  # its own server
+            connection.close()
         await asyncio.sleep(0)  # a transport closes in the next turn of the loop
         await self._server.wait_closed()
         self._server = None

@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from decimal import Decimal
@@ -187,7 +187,7 @@ class UsageLedger:
         return tuple(found) == astuple(row)
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self) -> Generator[None]:
         self._database.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -311,7 +311,7 @@ def _migrate(database: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def _errors() -> Generator[None]:
     try:
         yield
     except sqlite3.Error as error:

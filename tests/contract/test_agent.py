@@ -303,7 +303,10 @@ async def test_an_agent_that_is_killed_again_and_again_loses_no_decision(tmp_pat
     await world.place_all()
     await world.publish()
     tier = world.inner
-    tier.options = replace(tier.options, health_port=8081)
+    # The command has no option for the health port: an address of its own keeps it free.
+    address = "127.64.1.77"
+    tier.options = replace(tier.options, health_port=8081, pod_ip=address)
+    world.addresses = {**world.addresses, "inner": (address, tier.options.client_port)}
     api = ReadApi(
         world.home, lambda _: Access(frozenset({cluster.CONFIG_MAP, cluster.ENDPOINT_SLICE}))
     )
@@ -320,12 +323,15 @@ async def test_an_agent_that_is_killed_again_and_again_loses_no_decision(tmp_pat
 
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(api.serving("127.64.0.9"))
+        stack.push_async_callback(tier.kill_process)
         await tier.start_process(server)
         await tier.process.start()
         stack.push_async_callback(tier.process.stop)
         stack.push_async_callback(world.near.close)
         await tier.ready()
         clients = [asyncio.create_task(client()) for _ in range(4)]
+        for task in clients:
+            stack.callback(task.cancel)
         for _ in range(3):
             before = len(answered)
             async with asyncio.timeout(20):

@@ -230,6 +230,12 @@ class Tier:
 
         await until(drawn, seconds=20)
 
+    async def kill_process(self) -> None:
+        """End the process whatever became of the test."""
+        if self.child is not None and self.child.returncode is None:
+            self.child.kill()
+            await self.child.wait()
+
     async def probe(self, path: str) -> Message:
         """Ask the agent's health port."""
         host, port = self.options.pod_ip, self.options.health_port

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlencode
 
-import httpx
+from demarc.engines.unix_http import UnixHttp, UnixHttpError
 
 _OK = 200
 
@@ -72,11 +73,7 @@ class EnvoyAdmin:
             socket: path of the Unix socket.
             seconds: longest wait for one answer.
         """
-        self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=socket),
-            base_url="http://envoy",
-            timeout=seconds,
-        )
+        self._client = UnixHttp(socket, seconds=seconds)
 
     async def __aenter__(self) -> Self:
         return self
@@ -91,15 +88,15 @@ class EnvoyAdmin:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._client.close()
 
     async def ready(self) -> bool:
         """Whether Envoy serves: false while it starts, drains or does not answer."""
         try:
-            answer = await self._client.get("/ready")
-        except httpx.HTTPError:
+            answer = await self._client.ask("GET", "/ready")
+        except UnixHttpError:
             return False
-        return answer.status_code == _OK
+        return answer.status == _OK
 
     async def clusters(self) -> Mapping[str, tuple[Host, ...]]:
         """The replicas of each cluster in use.
@@ -147,23 +144,24 @@ class EnvoyAdmin:
         await self._answer("POST", "/reopen_logs", {})
 
     async def _json(self, path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
-        answer = await self._answer("GET", path, query)
+        body = await self._answer("GET", path, query)
         try:
-            found = json.loads(answer.content)
+            found = json.loads(body)
         except ValueError as error:
             raise EnvoyError(f"envoy answered `{path}` with what is not JSON") from error
         if not isinstance(found, dict):
             raise EnvoyError(f"envoy answered `{path}` with what is not a JSON object")
         return found
 
-    async def _answer(self, method: str, path: str, query: Mapping[str, str]) -> httpx.Response:
+    async def _answer(self, method: str, path: str, query: Mapping[str, str]) -> bytes:
+        target = f"{path}?{urlencode(query)}" if query else path
         try:
-            answer = await self._client.request(method, path, params=query)
-        except httpx.HTTPError as error:
-            raise EnvoyError(f"envoy did not answer `{path}`: {type(error).__name__}") from error
-        if answer.status_code != _OK:
-            raise EnvoyError(f"envoy answered `{path}` with {answer.status_code}")
-        return answer
+            answer = await self._client.ask(method, target)
+        except UnixHttpError as error:
+            raise EnvoyError(f"envoy did not answer `{path}`: {error}") from error
+        if answer.status != _OK:
+            raise EnvoyError(f"envoy answered `{path}` with {answer.status}")
+        return answer.body
 
 
 def hosts(answer: Mapping[str, Any]) -> Mapping[str, tuple[Host, ...]]:

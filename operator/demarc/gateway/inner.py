@@ -235,7 +235,10 @@ class Inner:
             case Eligible():
                 assert app is not None
                 monotonic = self._monotonic()
-                leaves = self._grants.usable(view)
+                # the key is on the disk: only a request that could leave looks there
+                leaves = any(
+                    endpoint.scope is not Scope.PRIVATE for endpoint in found.endpoints
+                ) and self._grants.usable(view)
                 health = availability.health(
                     found.endpoints, self._seen(), self._far, monotonic, leaves=leaves
                 )

@@ -213,6 +213,60 @@ async def test_a_redirect_of_a_server_is_a_502(
     assert "d-1" == answer.value("x-demarc-decision")
 
 
+@pytest.mark.parametrize("status", [101, 600, 999])
+@pytest.mark.parametrize("way", [stay, leave])
+async def test_a_status_that_is_no_answer_is_a_502(
+    gateways: Chain, way: Callable[[], bytes], status: int
+) -> None:
+    """A server switches the protocol, or leaves the client waiting for an answer."""
+    gateways.inner.agent.handler = always(way())
+    lines = f"HTTP/1.1 {status} X\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nraw".encode()
+
+    async def once(_: Message) -> AsyncIterator[bytes]:
+        async def parts() -> AsyncIterator[bytes]:
+            yield lines
+            raise ConnectionError  # the server ends the connection
+
+        return parts()
+
+    gateways.near.handler = gateways.far.handler = once
+
+    answer = await gateways.ask(chat())
+
+    assert (502, "bad_gateway") == (answer.status, code(answer))
+    assert "upgrade" not in answer.names
+
+
+@pytest.mark.parametrize("status", [100, 102, 103])
+async def test_what_a_server_says_before_its_answer_is_dropped(
+    gateways: Chain, status: int
+) -> None:
+    """A server sets a cookie before its answer begins."""
+    early = f"HTTP/1.1 {status} X\r\nset-cookie: a=b\r\nlink: </x>\r\n\r\n".encode()
+    gateways.near.handler = always(early + served())
+
+    answer = await gateways.ask(chat())
+
+    assert (200, ANSWER) == (answer.status, answer.body)
+    assert answer.names.isdisjoint({"set-cookie", "link"})
+
+
+@pytest.mark.parametrize("way", [stay, leave])
+async def test_an_engine_asks_nobody_for_a_password(
+    gateways: Chain, way: Callable[[], bytes]
+) -> None:
+    """A public site lets the client's program ask its user for the company's password."""
+    gateways.inner.agent.handler = always(way())
+    challenge = (("www-authenticate", 'Basic realm="company"'), ("allow", "GET"), JSON)
+    payload = wire.answer(401, body=b"{}", headers=challenge)
+    gateways.near.handler = gateways.far.handler = always(payload)
+
+    answer = await gateways.ask(chat())
+
+    assert 401 == answer.status
+    assert answer.names.isdisjoint({"www-authenticate", "allow"})
+
+
 async def test_an_error_of_a_frontend_passes_as_it_is(gateways: Chain) -> None:
     """A client cannot see why its request was refused by the engine."""
     gateways.near.handler = always(wire.answer(422, body=b'{"error":"x"}', headers=(JSON,)))

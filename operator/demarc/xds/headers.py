@@ -62,6 +62,8 @@ ALLOW = (CLASS, CLUSTER, DECISION, ENDPOINT, GRANT, MODEL, SITE, STREAM)
 """What an agent may add to a request that it allows."""
 METADATA = (CLASS, CLUSTER, DECISION, ENDPOINT, SITE, STATUS)
 """What of an agent's answer is kept as metadata, for the guard and the log; no grant."""
+CHALLENGES = ("allow", "www-authenticate")
+"""What only a refusal of this gateway says: an engine that asks for a password asks for a theft."""
 OWN = (*ALLOW, STATUS, USAGE)
 """What no server may say in a header of its answer."""
 DENY = ("allow", "content-type", DECISION, "retry-after", "www-authenticate")

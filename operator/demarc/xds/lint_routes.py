@@ -57,7 +57,8 @@ def check(resources: Resources, view: View) -> Iterator[Violation]:
         }
         for key in sorted(extra):
             yield Violation("I3", "routes", f"have `{key}`")
-        forged = {*headers.OWN} - {*config.get("response_headers_to_remove", ())}
+        own = {*headers.OWN, *headers.CHALLENGES}
+        forged = own - {*config.get("response_headers_to_remove", ())}
         for name in sorted(forged):
             yield Violation("I13", "routes", f"a server can say `{name}`")
         for added in config.get("response_headers_to_add", ()):

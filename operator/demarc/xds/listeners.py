@@ -3,7 +3,7 @@
 1. Strip what only agents may say.
 2. Hold the body and ask the agent; no answer is a refusal.
 3. Let only the allow-lists through, to the server and back.
-4. At inner, turn a redirect into 502.
+4. At inner, turn a redirect, and a status that is no answer, into 502.
 
 INVARIANT: nothing between the agent's answer and the router chooses another route.
 """
@@ -201,17 +201,26 @@ def _far_to_metadata() -> Config:
 _NO_REDIRECTS = f"""\
 function envoy_on_response(handle)
   local headers = handle:headers()
-  if string.sub(headers:get(":status"), 1, 1) == "3" then
-    headers:replace(":status", "{local_replies.REDIRECT.status}")
-    headers:replace("content-type", "application/json")
-    headers:replace("content-length", handle:body(true):setBytes([[{local_replies.REDIRECT.body}]]))
+  local status = headers:get(":status")
+  if string.find(status, "^[245]%d%d$") then
+    return
   end
+  local body = [[{local_replies.ODD_STATUS.body}]]
+  if string.find(status, "^3%d%d$") then
+    body = [[{local_replies.REDIRECT.body}]]
+  end
+  headers:replace(":status", "{local_replies.REDIRECT.status}")
+  headers:replace("content-type", "application/json")
+  headers:replace("content-length", handle:body(true):setBytes(body))
 end
 """
 
 
 def no_redirects() -> Config:
     """A redirect would send the caller, and the body with it, where no decision leads.
+
+    A status that is no answer (101 switches the protocol, 99 and 600 are none) leaves the caller
+    with bytes that belong to nothing.
 
     Lua, because custom_response stands outside Envoy's threat model in 1.40 and loses the
     decision's headers, and no other filter changes a status by condition. Inner alone needs it,

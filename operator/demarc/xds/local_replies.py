@@ -47,6 +47,9 @@ NO_DECISION = Reply(
     503, "server_error", "no_policy_decision", "No policy decision was made. Try again."
 )
 REDIRECT = Reply(502, "server_error", "upstream_redirect", "The engine answered with a redirect.")
+ODD_STATUS = Reply(
+    502, "server_error", "bad_gateway", "The engine's answer has a status that is none."
+)
 REPLIES = (
     Reply(
         400,

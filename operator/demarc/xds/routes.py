@@ -45,7 +45,7 @@ def render(view: View, settings: GatewaySettings) -> Config:
         "name": NAME,
         "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [*routes, _no_decision()]}],
         # What a server says in the agents' name is not passed on.
-        "response_headers_to_remove": sorted(headers.OWN),
+        "response_headers_to_remove": sorted((*headers.OWN, *headers.CHALLENGES)),
         **({"response_headers_to_add": [_far()]} if view.role is Role.EGRESS else {}),
     }
 

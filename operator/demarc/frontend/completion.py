@@ -258,8 +258,7 @@ class OpenAiHandler:
         trailers = {TRAILER: counting.trailer(await self._usage(account))}
         account.status = refusal.status
         if exchange.begun:
-            await exchange.send(answers.error_event(refusal))
-            await exchange.end(trailers)
+            await exchange.end(trailers, answers.error_event(refusal))
         else:
             await exchange.refuse(refusal, trailers)
 
@@ -309,8 +308,8 @@ class _Stream:
         last = [answers.finish_event(self._head, outcome.value)]
         if self._head.include_usage:
             last.append(answers.usage_event(self._head, used))
-        await self._exchange.send(b"".join((*last, answers.DONE)))
-        await self._exchange.end({TRAILER: counting.trailer(used)})
+        last.append(answers.DONE)
+        await self._exchange.end({TRAILER: counting.trailer(used)}, b"".join(last))
 
 
 class _Whole:

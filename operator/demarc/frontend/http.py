@@ -114,8 +114,7 @@ class Exchange:
             await self._connection.write(b"" if self._request.method == "HEAD" else body)
             return
         await self.begin(status, headers=given, trailers=tuple(trailers))
-        await self.send(body)
-        await self.end(trailers)
+        await self.end(trailers, body)
 
     async def refuse(self, refusal: Refusal, trailers: Mapping[str, str] | None = None) -> None:
         """Send a refusal."""
@@ -142,9 +141,17 @@ class Exchange:
         if data:
             await self._connection.write(_chunk(data))
 
-    async def end(self, trailers: Mapping[str, str]) -> None:
-        """Send the last chunk and the trailers."""
-        await self._connection.write(_last_chunk(trailers))
+    async def end(self, trailers: Mapping[str, str], data: bytes = b"") -> None:
+        """Send what is left and the trailers, in one piece.
+
+        A client that has read the last event may leave at once. The trailers must be on their way by
+        then, or the tiers between log an answer that broke off.
+
+        Raises:
+            ClientLeftError: the client has taken nothing for too long.
+        """
+        rest = _chunk(data) if data else b""
+        await self._connection.write(rest + _last_chunk(trailers))
 
     def _head(self, status: int, headers: Mapping[str, str]) -> None:
         self.begun = True

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
@@ -97,11 +98,9 @@ class EnvoyWatch:
             self._now.clear()
             await self.look()
             slow = self._policy is None and self.in_use
-            try:
-                pause = self._times.retry if slow else self._times.health
-                await asyncio.wait_for(self._now.wait(), pause)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._times.retry if slow else self._times.health):
+                    await self._now.wait()
 
     async def look(self) -> None:
         """One look."""

@@ -260,7 +260,8 @@ class Server:
         if self.connections:
             self._empty = asyncio.Event()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._empty.wait()
         for connection in tuple(self.connections):
             connection.close()
         await asyncio.sleep(0)  # a transport closes in the next turn of the loop

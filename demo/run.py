@@ -180,7 +180,8 @@ def _conclude(stage: Stage) -> bool:
         "every act held\n" if held else "NOT every act held\n", style="green" if held else "red"
     )
     stage.say(ONE_MACHINE)
-    stage.say(GO_ON)
+    if held:
+        stage.say(GO_ON)
     return held
 
 

@@ -63,8 +63,9 @@ class Bank:
         assert self._process is not None
         if self._process.poll() is not None:
             lines = self.log.read_text("utf-8", "replace").strip().splitlines() or ["no output"]
+            hint = "; is another one running? `make down` ends it" if "in use" in lines[-1] else ""
             raise StoryError(
-                f"`demarc up` ended with status {self._process.returncode}: {lines[-1]}"
+                f"`demarc up` ended with status {self._process.returncode}: {lines[-1]}{hint}"
             )
         return bool(self.run and self.run["ready"])
 

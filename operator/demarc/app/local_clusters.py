@@ -53,7 +53,6 @@ class LocalClusters:
         self._options = options
         self._stack = stack
         self._nodes = dict[str, LocalNode]()
-        self._failures = dict[str, str]()
         self._starting = asyncio.Lock()
 
     async def start_home(self, name: str, sites: Sequence[Site]) -> LocalNode:
@@ -79,17 +78,17 @@ class LocalClusters:
         return dict(self._nodes)
 
     async def remote(self, site: Site) -> Cluster | Unreachable:
-        """The cluster of a remote site, started at its first use; who comes second waits."""
+        """The cluster of a remote site, started at its first use; who comes second waits.
+
+        A start that failed is tried again: the Site may have been corrected meanwhile.
+        """
         name = site.metadata.name
         async with self._starting:
             if name in self._nodes:
                 return self._nodes[name]
-            if name in self._failures:
-                return Unreachable(self._failures[name])
             try:
                 return await self._start(name, name, (site,))
             except (StateError, rehearsal.RehearsalError, OSError) as error:
-                self._failures[name] = str(error)
                 return Unreachable(str(error))
 
     def folder(self, name: str) -> Path:
@@ -111,19 +110,11 @@ class LocalClusters:
         if key != HOME:
             record = {"DEMARC_REHEARSAL_RECORDING": str(self.recording(name).resolve())}
             added = {("*", "triton"): record, (names.EDGE, "agent"): record}
-        table = ImageTable(
-            images.known(
-                tools=str(self._options.settings.tools),
-                python=self._options.python,
-                llmapi=str(self._options.simulator),
-            ),
-            self._options.substitutes,
-        )
         node = LocalNode(
             NodeSettings(
                 folder=folder,
                 nodes=rehearsal.nodes_of(name, sites),
-                table=table,
+                table=table(self._options),
                 issuer=f"https://{name}.cluster.local",
                 volumes=self._options.volumes,
                 added=added,
@@ -134,3 +125,17 @@ class LocalClusters:
         )
         self._nodes[key] = await self._stack.enter_async_context(node)
         return self._nodes[key]
+
+
+def table(options: LocalOptions) -> ImageTable:
+    """The programs that stand for images on this machine."""
+    return ImageTable(
+        images.known(
+            tools=str(options.settings.tools),
+            python=options.python,
+            llmapi=str(options.simulator),
+            envoy=str(options.settings.envoy),
+            triton=str(options.settings.triton),
+        ),
+        options.substitutes,
+    )

@@ -28,7 +28,7 @@ def check(settings: Settings, port: int) -> str:
     if name == "glibc" and parts < _GLIBC:
         return f"glibc {version} is too old: Triton needs 2.35 or newer"
     for label, binary in (("Envoy", settings.envoy), ("Triton", settings.triton)):
-        if not os.access(binary, os.X_OK):
+        if not (binary.is_file() and os.access(binary, os.X_OK)):
             return f"{label} is not at {binary}: run `make tools`"
     if not 1 <= port <= _HIGHEST_PORT:
         return f"port {port} is no port: use 1 to 65535"

@@ -121,7 +121,7 @@ def read(state: Path) -> Mapping[str, Any] | None:
         content: Mapping[str, Any] = json.loads((state / NAME).read_text("utf-8"))
         begun = started(int(content["pid"]))
         return content if begun and begun == content["started"] else None
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

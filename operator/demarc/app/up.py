@@ -132,6 +132,7 @@ class Up:
 
         Raises:
             UpError: it cannot start.
+            FolderError: the folder cannot be read.
         """
         seen = self._fingerprint()
         read = self._read()
@@ -172,10 +173,7 @@ class Up:
     # -- starting ----------------------------------------------------------------------------
 
     def _read(self) -> Folder:
-        try:
-            read = folder.read(self._options.path)
-        except FolderError as error:
-            raise UpError(str(error)) from error
+        read = folder.read(self._options.path)
         if read.problems:
             raise ProblemsError(read.problems)
         return read

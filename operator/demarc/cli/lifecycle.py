@@ -16,6 +16,7 @@ import click
 
 from demarc import settings, telemetry
 from demarc.app import preflight, run_file
+from demarc.app.folder import FolderError
 from demarc.app.run_file import RunFile
 from demarc.app.up import ProblemsError, Say, Up, UpError, UpOptions
 from demarc.cli import output
@@ -82,16 +83,23 @@ def up(
         state=state,
         settings=configuration,
         port=port,
-        volumes={name: Path(folder) for name, folder in _pairs(volumes, "--volume")},
+        volumes=_volumes(volumes),
         substitutes={
             _container(name): tuple(shlex.split(command))
             for name, command in _pairs(substitutes, "--substitute")
         },
     )
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        telemetry.set_up(log=state / "operator.log")
+    except OSError as error:
+        output.fail(
+            f"state folder `{state}` cannot be used: {error.strerror}: name another with --state",
+            status=output.BAD_INPUT,
+        )
     if detach:
         _detach(state, timeout)
         return
-    telemetry.set_up(log=state / "operator.log")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_foreground(options, timeout))
 
@@ -113,6 +121,8 @@ async def _foreground(options: UpOptions, patience: int) -> None:
             f"{count} problem{'s' if count > 1 else ''} in {options.path}",
             status=output.BAD_INPUT,
         )
+    except FolderError as error:
+        output.fail(str(error), status=output.BAD_INPUT)
     except (UpError, StateError, rehearsal.RehearsalError, OSError) as error:
         output.fail(str(error))
     except BaseExceptionGroup as group:
@@ -171,7 +181,6 @@ def _greet(run: RunFile) -> None:
 
 
 def _detach(state: Path, timeout: int) -> None:
-    state.mkdir(parents=True, exist_ok=True)
     log = state / "up.log"
     log.write_bytes(b"")
     words = [word for word in sys.argv[1:] if word != "--detach"]
@@ -223,6 +232,14 @@ def _pairs(values: Sequence[str], option: str) -> list[tuple[str, str]]:
         if not (name and equals and rest):
             output.fail(f"{option} takes NAME=VALUE, not `{value}`", status=output.BAD_INPUT)
         found.append((name, rest))
+    return found
+
+
+def _volumes(values: Sequence[str]) -> dict[str, Path]:
+    found = {name: Path(text) for name, text in _pairs(values, "--volume")}
+    for name, path in found.items():
+        if not path.is_dir():
+            output.fail(f"--volume {name}: `{path}` is no folder", status=output.BAD_INPUT)
     return found
 
 

@@ -93,7 +93,9 @@ class State:
     def _short(self, parent: Path) -> Path:
         own = self.folder / "e"
         digest = hashlib.sha256(self.marker.encode()).hexdigest()[:8]
-        path = own if len(os.fsencode(own)) <= _SHORT else parent / f"dm-{digest}"
+        # Triton's stub reads its paths as ASCII
+        fits = len(os.fsencode(own)) <= _SHORT and str(own).isascii()
+        path = own if fits else parent / f"dm-{digest}"
         volumes.make_folder(path)
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():

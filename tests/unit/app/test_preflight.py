@@ -31,6 +31,11 @@ def test_a_machine_with_everything_passes() -> None:
             8443,
             "make tools",
         ),
+        (
+            Settings(Path("/t"), Path("/usr"), Path(sys.executable), Path("s")),
+            8443,
+            "make tools",
+        ),
         (HERE, 0, "1 to 65535"),
         (HERE, 65536, "1 to 65535"),
     ],

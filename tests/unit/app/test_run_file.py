@@ -76,3 +76,10 @@ def test_a_secret_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
 
     assert path.read_text() == "new"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_that_is_no_run_is_none(tmp_path: Path) -> None:
+    """Every command would end with a traceback."""
+    for text in ("[]", "3", "{", '{"pid": []}', '{"pid": 1}'):
+        (tmp_path / run_file.NAME).write_text(text)
+        assert run_file.read(tmp_path) is None

@@ -67,11 +67,14 @@ def test_one_node_for_a_folder(tmp_path: Path) -> None:
     State(tmp_path / "s", short=tmp_path).close()
 
 
-def test_sockets_have_short_paths_however_long_the_folder(tmp_path: Path) -> None:
-    deep = tmp_path / ("x" * 60) / ("y" * 60)
+@pytest.mark.parametrize("name", ["x" * 120, "\N{LATIN SMALL LETTER U WITH DIAERESIS}"])
+def test_sockets_have_short_ascii_paths_whatever_the_folder(tmp_path: Path, name: str) -> None:
+    """No socket can be bound, or Triton's stub does not find its model."""
+    deep = tmp_path / name
     kept = State(deep, short=Path("/tmp"))
     run = kept.empty_folder("00000000-0000-4000-8000-000000000001") / "run"
     run.mkdir(parents=True)
+    assert str(run).isascii()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(run / "decide.sock"))
     kept.close()

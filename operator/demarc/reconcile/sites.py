@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from demarc.api.cluster import ENDPOINT_SLICE, NODE, POD, SITE, Cluster, ClusterError, Manifest, Ref
 from demarc.api.v1alpha1 import Site
 from demarc.planning import engine, gateways, names, report
 from demarc.planning.objects import HOME, Planned, PlannedObjects
 from demarc.planning.report import PoolFacts
+from demarc.planning.settings import MUTUAL_TLS_PORT
 from demarc.reconcile import context, publication
 from demarc.reconcile.context import Context
 from demarc.reconcile.keys import Key, Outcome
 from demarc.reconcile.ports import Unreachable
+from demarc.xds import clusters
 
 
 async def run(key: Key, using: Context) -> Outcome:
@@ -46,9 +50,9 @@ async def _run_edge(key: Key, site: Site, cluster: Cluster | Unreachable, using:
     if isinstance(cluster, Unreachable):
         return cluster.reason
     name = site.metadata.name
-    clusters = {HOME: using.home, name: cluster}
+    both = {HOME: using.home, name: cluster}
     try:
-        addresses = await _edge_addresses(cluster)
+        addresses = await _edge_addresses(cluster, site)
     except ClusterError as error:
         return str(error)
     trust = context.in_namespace(using.keys.trust(), names.SYSTEM_NAMESPACE)
@@ -58,26 +62,31 @@ async def _run_edge(key: Key, site: Site, cluster: Cluster | Unreachable, using:
         + PlannedObjects((Planned(name, trust), Planned(name, extract)))
         + gateways.edge_link(site, addresses)
     )
-    applied = await using.apply(plan, clusters)
-    await using.prune(key, applied, clusters)
+    applied = await using.apply(plan, both)
+    await using.prune(key, applied, both)
     context.log_errors("site_reconciled", name, applied)
     return "; ".join(applied.errors)
 
 
-async def _edge_addresses(cluster: Cluster) -> list[str]:
-    """Ready addresses of the edge Service of a remote cluster."""
+async def _edge_addresses(cluster: Cluster, site: Site) -> list[str]:
+    """Ready addresses of the edge Service of a remote cluster, as far as they lie in its networks.
+
+    What a far cluster says is not believed: a Service here must not lead anywhere else.
+    """
     listing = await cluster.list(
         ENDPOINT_SLICE,
         namespace=names.SYSTEM_NAMESPACE,
         labels={"kubernetes.io/service-name": names.EDGE},
     )
-    return [
-        address
+    said = [
+        (address, MUTUAL_TLS_PORT)
         for found in listing.items
         for endpoint in found.get("endpoints") or ()
         if (endpoint.get("conditions") or {}).get("ready")
-        for address in endpoint["addresses"]
+        for address in endpoint.get("addresses") or ()
+        if isinstance(address, str)
     ]
+    return [address for address, _ in clusters.inside(said, site.spec.network.cidrs)]
 
 
 async def _pools(cluster: Cluster, site: Site) -> tuple[PoolFacts, ...]:
@@ -88,8 +97,8 @@ async def _pools(cluster: Cluster, site: Site) -> tuple[PoolFacts, ...]:
     for pool in site.spec.pools:
         selector = engine.node_selector(pool)
         members = {
-            node["metadata"]["name"]: int(
-                ((node.get("status") or {}).get("allocatable") or {}).get(pool.resource_name, 0)
+            node["metadata"]["name"]: _count(
+                (node.get("status") or {}).get("allocatable"), pool.resource_name
             )
             for node in nodes
             if selector.items() <= (node["metadata"].get("labels") or {}).items()
@@ -106,6 +115,14 @@ async def _pools(cluster: Cluster, site: Site) -> tuple[PoolFacts, ...]:
 
 def _requested(pod: Manifest, resource: str) -> int:
     return sum(
-        int(((container.get("resources") or {}).get("limits") or {}).get(resource, 0))
+        _count((container.get("resources") or {}).get("limits"), resource)
         for container in pod["spec"].get("containers") or ()
     )
+
+
+def _count(resources: Mapping[str, object] | None, name: str) -> int:
+    """How many of an extended resource; what is no number counts as none."""
+    try:
+        return int(str((resources or {}).get(name, 0)))
+    except ValueError:
+        return 0

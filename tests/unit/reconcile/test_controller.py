@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any
 
-from demarc.api.cluster import CONFIG_MAP, MODEL_DEPLOYMENT, SERVICE, Cluster, Ref
+import pytest
+
+from demarc.api.cluster import CONFIG_MAP, MODEL_DEPLOYMENT, SERVICE, Cluster, Listing, Ref
 from demarc.planning import names
 from demarc.reconcile.controller import Controller, Queue
 from demarc.reconcile.keys import EPOCH, Key
 from support import reconciling
-from support.cluster import namespace
+from support.cluster import MemoryCluster
 from support.reconciling import World
 
 A, B = Key("Site", "", "a"), Key("Site", "", "b")
@@ -117,27 +120,22 @@ async def test_a_foreign_label_cannot_stop_the_controller() -> None:
         await until(world, air, there=True)
 
 
+class Nonsense(MemoryCluster):
+    """A cluster whose answers nobody can read."""
+
+    async def list(self, *_: Any, **__: Any) -> Listing:
+        raise KeyError("metadata")
+
+
 async def test_a_far_cluster_that_answers_nonsense_stops_nothing_at_home() -> None:
     """A public site's API server could end the operator, and with it every tightening."""
     world = await reconciling.start([*reconciling.sample(), *reconciling.credentials()])
-    nonsense = {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "name": "edge-x",
-            "namespace": "demarc-system",
-            "labels": {"kubernetes.io/service-name": names.EDGE},
-        },
-        "addressType": "IPv4",
-        "endpoints": [{"conditions": {"ready": True}}],
-    }
-    await world.cloud.apply(namespace("demarc-system"), manager="somebody")
-    await world.cloud.apply(nonsense, manager="somebody")
+    world.clusters.others["cloud-sg"] = Nonsense(clock=world.clock)
     air = Ref(CONFIG_MAP, "models", names.engine("glm-4-air", "shanghai-dc"))
-    async with controlled(world):
+    async with controlled(world) as controller:
+        controller.watch_cluster("cloud-sg", world.clusters.others["cloud-sg"])
         await until(world, air, there=True)
-        await world.run("Site", "shanghai-dc")
-        with suppress(Exception):
+        with pytest.raises(KeyError):
             await world.run("Site", "cloud-sg")
         await world.home.delete(air)
         await until(world, air, there=True)

@@ -329,3 +329,38 @@ async def test_the_first_epoch_is_signed_before_any_agent_runs_one() -> None:
     await world.settle()
 
     assert EpochNumber(1, 1) == await world.epoch_number()
+
+
+async def test_a_far_cluster_leads_nowhere_but_into_its_own_networks() -> None:
+    """A Service at home would lead to whatever address a public site's API server says."""
+    world = await settled()
+    said = ["10.244.0.9", "169.254.169.254", "10.245.0.9", "nonsense", 7]
+    edge = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": "edge-x",
+            "namespace": names.SYSTEM_NAMESPACE,
+            "labels": {"kubernetes.io/service-name": names.EDGE},
+        },
+        "addressType": "IPv4",
+        "endpoints": [
+            {"addresses": said, "conditions": {"ready": True}},
+            {"conditions": {"ready": True}},
+        ],
+    }
+    node = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": "n", "labels": {"nvidia.com/gpu.product": "NVIDIA-L40S"}},
+        "status": {"allocatable": {"nvidia.com/gpu": "a few"}},
+    }
+    await world.cloud.apply(edge, manager="somebody")
+    await world.cloud.apply(node, manager="somebody")
+    await world.run("Site", "cloud-sg")
+
+    link = await world.home.get(
+        Ref(ENDPOINT_SLICE, names.EGRESS_NAMESPACE, names.edge_service("cloud-sg"))
+    )
+    assert link is not None
+    assert [["10.245.0.9"]] == [endpoint["addresses"] for endpoint in link["endpoints"]]

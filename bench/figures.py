@@ -127,6 +127,15 @@ def median(samples: Sequence[Sample]) -> Sample:
     )
 
 
+def capacity(cpu: float | None) -> float | None:
+    """Requests a second that a core does if it does nothing else; what a busy machine leaves alone.
+
+    Args:
+        cpu: microseconds of processor time for each request.
+    """
+    return None if not cpu else MICRO / cpu
+
+
 def ratio(demarc: float | None, bare: float | None) -> float | None:
     """How many times as much; None where it means nothing."""
     if demarc is None or bare is None or bare <= 0:

@@ -4,8 +4,10 @@ Each connection sends its next request when the answer is whole. Plain non-block
 poll, because what the load itself costs stands in every latency.
 
 Rules:
+    Connections join one after the other, so that the gateway does not open all of its own at once.
     What is answered within the window counts, also when it was sent during the warm-up: slow
     answers must not fall out at its beginning.
+    Every answer is waited for at the end: a connection that is cut costs the gateway another.
     Processor time is read at both ends of the same window.
     A connection that ends, or an answer that cannot be read, ends the run.
 
@@ -30,6 +32,7 @@ import figures
 from figures import Sample
 
 _READ = 64 * 1024
+_DEADLINE = 10.0
 _LAST_CHUNK = b"0\r\n\r\n"
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -118,6 +121,8 @@ class Load:
         self._poll = select.epoll()
         self._open: dict[int, Connection] = {}
         self._is_measuring = False
+        self._is_ending = False
+        self._asked = 0
         self.totals: list[float] = []
         self.firsts: list[float] = []
         self.errors = 0
@@ -137,13 +142,16 @@ class Load:
         question = self._question
         for connection in self._open.values():
             self._send(connection, time.perf_counter())
+            self._turn(_DEADLINE)
         self._turn_until(time.perf_counter() + question.warm_up)
         before = used(question.proxy, question.agent, question.core)
         began = time.perf_counter()
         self._is_measuring = True
         self._turn_until(began + question.seconds)
         ended = time.perf_counter()
+        self._is_measuring = False
         after = used(question.proxy, question.agent, question.core)
+        self._drain(ended + _DEADLINE)
         proxy, agent = after.proxy - before.proxy, after.agent - before.agent
         return figures.sample(
             seconds=ended - began,
@@ -159,14 +167,24 @@ class Load:
 
     def _turn_until(self, end: float) -> None:
         while (left := end - time.perf_counter()) > 0:
-            for descriptor, events in self._poll.poll(left):
-                connection = self._open[descriptor]
-                if events & select.EPOLLOUT:
-                    self._push(connection)
-                if events & ~select.EPOLLOUT:
-                    self._receive(connection)
+            self._turn(left)
+
+    def _turn(self, seconds: float) -> None:
+        for descriptor, events in self._poll.poll(seconds):
+            connection = self._open[descriptor]
+            if events & select.EPOLLOUT:
+                self._push(connection)
+            if events & ~select.EPOLLOUT:
+                self._receive(connection)
+
+    def _drain(self, end: float) -> None:
+        """Send nothing new, and wait for what was asked."""
+        self._is_ending = True
+        while self._asked and (left := end - time.perf_counter()) > 0:
+            self._turn(left)
 
     def _send(self, connection: Connection, now: float) -> None:
+        self._asked += 1
         connection.answer.clear()
         connection.sent, connection.first = now, 0.0
         connection.rest = memoryview(self._question.request)
@@ -195,12 +213,13 @@ class Load:
             connection.first = now
         connection.answer += data
         if connection.is_whole:
-            self._take(connection, now)
-            self._send(connection, now)
+            self._asked -= 1
+            if self._is_measuring:
+                self._take(connection, now)
+            if not self._is_ending:
+                self._send(connection, now)
 
     def _take(self, connection: Connection, now: float) -> None:
-        if not self._is_measuring:
-            return
         self.totals.append(now - connection.sent)
         self.firsts.append(connection.first - connection.sent)
         if not connection.answer.startswith(b"HTTP/1.1 200 "):

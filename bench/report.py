@@ -134,22 +134,27 @@ def _sides(run: Run) -> Table:
     for key, single in one.items():
         name = " ".join(key)
         for figure, field, cell in _rows(key[1], single, many.get(key)):
-            bare, demarc_ = figures.median(cell.bare), figures.median(cell.demarc)
-            table.add_row(
-                name,
-                figure,
-                *(_number(getattr(side, field), field) for side in (bare, demarc_)),
-                _ratio(figures.ratio(getattr(demarc_, field), getattr(bare, field))),
-            )
+            bare, demarc = (_figure(rounds, field) for rounds in (cell.bare, cell.demarc))
+            ratio = _ratio(figures.ratio(demarc, bare))
+            table.add_row(name, figure, _number(bare, field), _number(demarc, field), ratio)
             name = ""
         table.add_section()
     return table
+
+
+def _figure(rounds: tuple[Sample, ...], field: str) -> float | None:
+    found = figures.median(rounds)
+    if field == "capacity":
+        return figures.capacity(found.cpu)
+    value: float | None = getattr(found, field)
+    return value
 
 
 def _rows(kind: str, one: Cell, many: Cell | None) -> Iterable[tuple[str, str, Cell]]:
     """What is told of one shape of request."""
     if many is not None:
         yield f"requests/s, {many.connections} connections", "per_second", many
+        yield "requests/s of a free core", "capacity", many
     if kind == "streamed":
         yield "first byte p50, ms", "first", one
     yield "p50, ms", "p50", one
@@ -202,7 +207,7 @@ def _notes(run: Run) -> Iterable[str]:
     )
     yield (
         "Demarc has everything on: strict parse, all packs, permit, choose, durable record, access "
-        "log, ledger. Bare has a router and no log."
+        "log, ledger. Bare has a router and no log. A free core: one second over CPU a request."
     )
     yield (
         f"Others used {figures.percentile(others, 0.5) or 0:.0%} of the proxy's core in the median "

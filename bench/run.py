@@ -179,7 +179,8 @@ async def _round(
     )
     said, failed = await process.communicate(question.render().encode())
     if process.returncode:
-        raise LoadError(f"{side.name}: {failed.decode().strip().rpartition(chr(10))[2]}")
+        why = failed.decode().strip().rpartition("\n")[2]
+        raise LoadError(f"{side.name}: {why}\n{found.programs.logs()}")
     return Sample(**json.loads(said))
 
 

@@ -90,8 +90,8 @@ class Upstream:
                 connection.sock.do_handshake()
                 connection.is_open = True
             self._read(connection)
-        except ssl.SSLWantReadError:
-            pass
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass  # of a handshake: what it writes fits into the socket's buffer the next time
         except OSError:
             self._close(connection)
             return

@@ -73,20 +73,6 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """Everything that runs.
-
-    Attributes:
-        authority: file with the certificate of the authority.
-    """
-
-    bare: Side
-    demarc: Side
-    cores: Cores
-    authority: Path
-
-
-@dataclass(frozen=True, slots=True)
 class Programs:
     """The processes that were started; what they print goes to files; all are ended at the end.
 
@@ -172,6 +158,22 @@ class Programs:
         return process.pid
 
 
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything that runs.
+
+    Attributes:
+        authority: file with the certificate of the authority.
+        programs: what was started.
+    """
+
+    bare: Side
+    demarc: Side
+    cores: Cores
+    authority: Path
+    programs: Programs
+
+
 @contextmanager
 def pinned(core: int) -> Iterator[None]:
     """Run this process, and what is started in between, on one core."""
@@ -215,6 +217,7 @@ async def running(folder: Path, cores: Cores) -> AsyncIterator[World]:
                 Side("demarc", INNER, ports[INNER], inner, agent),
                 cores,
                 authority,
+                programs,
             )
             for side in (found.bare, found.demarc):
                 await _answers(side, authority, programs)

@@ -164,3 +164,11 @@ def test_json_has_no_digits_that_mean_nothing(figures: ModuleType) -> None:
     found = sample(figures, p50=123.456, others=0.12345, first=None).render()
 
     assert (123.5, 0.123, None) == (found["p50"], found["others"], found["first"])
+
+
+@pytest.mark.parametrize("cpu,want", [(40.0, 25_000.0), (0.0, None), (None, None)])
+def test_a_core_does_as_many_requests_as_fit_into_a_second(
+    figures: ModuleType, cpu: float | None, want: float | None
+) -> None:
+    """On a busy machine the measured rate is that of the others."""
+    assert want == figures.capacity(cpu)

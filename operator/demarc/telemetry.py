@@ -6,11 +6,31 @@ exceptions are logged by their type: a library's message may quote what it was g
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from pathlib import Path
+from typing import TextIO, cast
 
 import structlog
+
+
+class LossyFile:
+    """A log that loses lines, on a full disk or a closed pipe, and never ends its process."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        """Write, or do not."""
+        with contextlib.suppress(OSError):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or do not; what is not written yet is tried with the next line."""
+        with contextlib.suppress(OSError):
+            self._file.flush()
 
 
 def set_up(*, log: Path | None = None) -> None:
@@ -28,6 +48,6 @@ def set_up(*, log: Path | None = None) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(output),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", LossyFile(output))),
         cache_logger_on_first_use=True,
     )

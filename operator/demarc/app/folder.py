@@ -134,6 +134,10 @@ class Rest:
         self._known = seen
         return True
 
+    def forget(self) -> None:
+        """Take what was seen for a change again."""
+        self._known = ()
+
 
 def volumes(path: Path, given: Mapping[str, Path]) -> Mapping[str, Path]:
     """Claim name -> folder: what lies in `volumes/`, and over it what was given."""

@@ -15,8 +15,8 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from demarc.app import clock, folder, offline, packs, run_file
 from demarc.app.credentials import TOKEN_SECONDS, Caller, Credentials
 from demarc.app.folder import Fingerprint, Folder, FolderError
 from demarc.app.local_clusters import CLI_ACCOUNT, LocalClusters, LocalOptions
+from demarc.app.notes import Notes
 from demarc.app.run_file import AppEntry, ContainerEntry, PodEntry, RunFile, SiteEntry
 from demarc.engines.agents import AgentFleet
 from demarc.local import rehearsal
@@ -63,6 +64,7 @@ MANAGER = "demarc-up"
 """Field manager of the objects of the folder."""
 _FOLLOW_SECONDS = 0.05
 _STATUS_SECONDS = 0.25
+_AGAIN_SECONDS = 1.0
 _TOKEN_RENEWAL = timedelta(hours=6)
 _GATEWAY_NAMES = 30
 """Addresses of the system node that the gateway's certificate names."""
@@ -113,6 +115,17 @@ class Say:
     waiting: Callable[[Sequence[str]], None]
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What the last looks found."""
+
+    renewed: datetime
+    notes: Notes = field(default_factory=Notes)
+    ready: bool = False
+    written: RunFile | None = None
+    missing: tuple[str, ...] | None = None
+
+
 class Up:
     """One `demarc up`."""
 
@@ -126,6 +139,7 @@ class Up:
         self._home = offline.DEFAULT_HOME
         self._credentials = Credentials(options.state / "credentials")
         self._apps: Mapping[Caller, Path] = {}
+        self._trouble = ""
 
     async def run(self, ready: Callable[[RunFile], None]) -> None:
         """Run until cancelled; `ready` is called once, when everything is.
@@ -266,8 +280,9 @@ class Up:
         rest = folder.Rest(seen)
         while True:
             await asyncio.sleep(_FOLLOW_SECONDS)
-            if rest.look(self._fingerprint()):
-                await self._reread(home)
+            if rest.look(self._fingerprint()) and not await self._reread(home):
+                await asyncio.sleep(_AGAIN_SECONDS)
+                rest.forget()
 
     def _fingerprint(self) -> Fingerprint:
         """Of the folder; empty when there is none to be read."""
@@ -276,26 +291,35 @@ class Up:
         except FolderError:
             return ()
 
-    async def _reread(self, home: Cluster) -> None:
+    async def _reread(self, home: Cluster) -> bool:
+        """Apply what the folder says now; false if the cluster did not take all of it."""
         try:
             before = self._fingerprint()
             read = folder.read(self._options.path)
             if self._fingerprint() != before:
-                return  # it is being written: it comes to rest again
+                return True  # it is being written: it comes to rest again
             if read.problems:
                 for problem in read.problems:
                     self._say.line(str(problem))
                 self._say.line("the change is refused, the running policy stays")
-                return
+                return True
             if offline.home_of(read.objects) != self._home:
                 self._say.line("the InCluster site has another name: stop and start `demarc up`")
-                return
+                return True
             await self._apply_folder(home, read)
-        except (FolderError, ClusterError, rehearsal.RehearsalError) as error:
+        except (FolderError, rehearsal.RehearsalError) as error:
             self._say.line(f"{error}: the running policy stays")
-            return
+            return True
+        except ClusterError as error:
+            line = f"not all of the change is applied: {error}: trying again"
+            if line != self._trouble:
+                self._say.line(line)
+            self._trouble = line
+            return False
+        self._trouble = ""
         self._folder = read
         self._say.line(f"applied {self._options.path}")
+        return True
 
     def _changed(self, compiled: Compiled) -> None:
         first = self._compiled is None
@@ -314,55 +338,72 @@ class Up:
     async def _keep_run_file(
         self, clusters: LocalClusters, home: LocalNode, ready: Callable[[RunFile], None]
     ) -> None:
-        told = False
-        written: RunFile | None = None
-        waiting: tuple[str, ...] | None = None
-        renewed = clock.now()
+        """Look at everything again and again; a full disk only makes run.json old."""
+        seen = _Seen(renewed=clock.now())
+        told = ""
         while True:
-            missing = tuple(await self._missing(clusters, home))
-            policies = [each for each in self._objects() if isinstance(each, RoutingPolicy)]
-            self._apps = await self._credentials.write(home, policies)
-            if clock.now() - renewed > _TOKEN_RENEWAL:
-                self._credentials.renew()
-                await self._write_kubeconfig(home)
-                renewed = clock.now()
-            run = await self._run_file(clusters, home, ready=told or not missing)
-            if run != written:
-                run_file.write(self._options.state, run)
-                written = run
-            if missing != waiting and not told:
-                self._say.waiting(missing)
-                waiting = missing
-            if not missing and not told:
-                told = True
-                ready(run)
+            trouble = ""
+            try:
+                await self._look(clusters, home, seen, ready)
+            except (OSError, ClusterError) as error:
+                trouble = f"run.json cannot be kept up to date: {error}"
+            if trouble and trouble != told:
+                self._say.line(trouble)
+            told = trouble
             await asyncio.sleep(_STATUS_SECONDS)
 
-    async def _missing(self, clusters: LocalClusters, home: Cluster) -> list[str]:
+    async def _look(
+        self,
+        clusters: LocalClusters,
+        home: LocalNode,
+        seen: _Seen,
+        ready: Callable[[RunFile], None],
+    ) -> None:
+        items = [item for kind in DEMARC_KINDS for item in (await home.list(kind)).items]
+        for line in seen.notes.look(items):
+            self._say.line(line)
+        missing = tuple(self._missing(clusters, items))
+        policies = [each for each in self._objects() if isinstance(each, RoutingPolicy)]
+        self._apps = await self._credentials.write(home, policies)
+        if clock.now() - seen.renewed > _TOKEN_RENEWAL:
+            self._credentials.renew()
+            await self._write_kubeconfig(home)
+            seen.renewed = clock.now()
+        run = await self._run_file(clusters, home, ready=seen.ready or not missing)
+        if run != seen.written:
+            run_file.write(self._options.state, run)
+            seen.written = run
+        if missing != seen.missing and not seen.ready:
+            self._say.waiting(missing)
+            seen.missing = missing
+        if not missing and not seen.ready:
+            seen.ready = True
+            ready(run)
+
+    def _missing(self, clusters: LocalClusters, items: Sequence[Manifest]) -> list[str]:
         """What is not ready yet, one short text each.
 
         A refused object is not waited for: it is told, and does not get ready by itself.
         """
         missing = list[str]()
-        for kind in DEMARC_KINDS:
-            for item in (await home.list(kind)).items:
-                name = str(manifests.ref_of(item))
-                conditions = {
-                    condition["type"]: condition
-                    for condition in (item.get("status") or {}).get("conditions") or ()
-                }
-                accepted = conditions.get("Accepted")
-                if accepted is not None and accepted["status"] == "False":
+        for item in items:
+            name = str(manifests.ref_of(item))
+            conditions = {
+                condition["type"]: condition
+                for condition in (item.get("status") or {}).get("conditions") or ()
+            }
+            accepted = conditions.get("Accepted")
+            if accepted is not None and accepted["status"] == "False":
+                continue
+            wanted = "Ready" if item["kind"] == MODEL_DEPLOYMENT.name else "Programmed"
+            fresh = item["metadata"].get("generation") == (conditions.get(wanted) or {}).get(
+                "observedGeneration"
+            )
+            if not fresh or conditions[wanted]["status"] != "True":
+                reason = (conditions.get(wanted) or {}).get("reason", "Pending")
+                if reason in _FINAL_REASONS:
                     continue
-                wanted = "Ready" if kind == MODEL_DEPLOYMENT else "Programmed"
-                fresh = item["metadata"].get("generation") == (conditions.get(wanted) or {}).get(
-                    "observedGeneration"
-                )
-                if not fresh or conditions[wanted]["status"] != "True":
-                    reason = (conditions.get(wanted) or {}).get("reason", "Pending")
-                    if reason in _FINAL_REASONS:
-                        continue
-                    missing.append(f"{name} {reason}")
+                missing.append(f"{name} {reason}")
         for name, node in clusters.nodes().items():
             ready = {row.component for row in node.pods() if row.ready}
             for role in ("inner", "egress") if name == HOME else ("edge",):

@@ -143,8 +143,9 @@ async def _run(options: UpOptions, patience: int) -> None:
         _greet(run)
 
     def line(text: str) -> None:
-        click.echo(text)
-        sys.stdout.flush()
+        with contextlib.suppress(OSError):  # a full disk ends no run
+            click.echo(text)
+            sys.stdout.flush()
 
     def waiting(missing: Sequence[str]) -> None:
         if missing:

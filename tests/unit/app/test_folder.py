@@ -97,3 +97,14 @@ def test_a_change_counts_once_it_has_come_to_rest() -> None:
     looks = [rest.look(seen) for seen in (old, half, new, new, new, new, old, old, old)]
 
     assert looks == [False, False, False, False, True, False, False, False, True]
+
+
+def test_a_change_that_could_not_be_applied_is_a_change_again() -> None:
+    """A full disk would swallow an edit for ever."""
+    new = (("a", 2, 0),)
+    rest = folder.Rest((("a", 1, 0),))
+    assert [rest.look(new) for _ in range(4)] == [False, False, True, False]
+
+    rest.forget()
+
+    assert rest.look(new)

@@ -16,6 +16,9 @@ from e2e.support import processes
 from e2e.support.bank import COPILOT, FAQ, INSIDE, OUTSIDE, Bank
 from e2e.support.waiting import until
 
+from demarc.api.cluster import POD
+from demarc.app.running import Running
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
@@ -92,13 +95,23 @@ def test_a_killed_demarc_leaves_nothing_and_comes_back_as_it_was(own: Bank) -> N
     assert "no `demarc up` runs" in done.stderr
 
 
+def waiting(bank: Bank, name: str) -> list[str]:
+    """Why containers of a pod are not running, as `kubectl get pod` says it."""
+    (pod,) = [
+        item for item in Running(bank.state).list(POD, "models") if item["metadata"]["name"] == name
+    ]
+    rows = pod["status"].get("containerStatuses", ())
+    return [row["state"]["waiting"]["reason"] for row in rows if "waiting" in row["state"]]
+
+
 def test_a_part_that_dies_again_and_again_is_started_with_pauses(own: Bank) -> None:
     """A part that cannot live must not take the machine, and one that can must come back."""
     own.up()
 
     for death in range(1, 4):
-        pod = own.pod("engine", name="glm-4-air")
-        os.kill(pod.pids["frontend"], signal.SIGKILL)
+        os.kill(own.pod("engine", name="glm-4-air").pids["frontend"], signal.SIGKILL)
+        if death == 3:
+            until(lambda: "CrashLoopBackOff" in waiting(own, "glm-4-air"), "there is a pause")
 
         def again(count: int = death) -> bool:
             now = own.pod("engine", name="glm-4-air")

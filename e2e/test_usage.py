@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.support.bank import AML, FAQ, INSIDE, OUTSIDE, Bank
+from e2e.support.bank import AML, COPILOT, FAQ, INSIDE, OUTSIDE, Bank
+from e2e.support.marks import Marks
 from e2e.support.waiting import until
 from openai import OpenAI
 from openai.types.chat import ChatCompletionMessageParam
@@ -136,6 +137,25 @@ def test_answers_and_streams_are_booked_once_with_their_tokens_and_cost(
 
 
 @pytest.mark.parametrize("app, site", [(AML, INSIDE), (FAQ, OUTSIDE)])
+def test_a_stream_that_is_read_to_its_last_event_is_counted_and_not_estimated(
+    bank: Bank, app: str, site: str
+) -> None:
+    """The official client hangs up at `[DONE]`, which is before the end of the answer."""
+    client = bank.openai(app)
+    fence(bank, client, app, site)
+    before = booked(bank, app, site)
+
+    for number in range(40):
+        for _ in client.chat.completions.create(
+            model="auto", messages=asked(f"say: {number}"), stream=True
+        ):
+            pass
+
+    used = grown(bank, app, site, before, 40)
+    assert {"reported": 40} == used.states
+
+
+@pytest.mark.parametrize("app, site", [(AML, INSIDE), (FAQ, OUTSIDE)])
 def test_a_stream_that_the_client_leaves_is_booked_once_for_what_it_used(
     bank: Bank, app: str, site: str
 ) -> None:
@@ -158,6 +178,25 @@ def test_a_stream_that_the_client_leaves_is_booked_once_for_what_it_used(
     assert 2 == after.requests  # with the fence
     assert 0 < used.tokens_out < 4000
     assert used.cost > 0
+
+
+def test_each_decision_is_one_row(bank: Bank, marks: Marks) -> None:
+    """A row that stands there twice is paid twice, and one that is missing by nobody."""
+    answers = [
+        bank.chat(f"good morning {text}", app=app, **({"stream": True} if turn % 2 else {}))
+        for app in (FAQ, COPILOT, AML)
+        for turn, text in enumerate(("", marks.card(), marks.word()))
+    ]
+    asked_ids = sorted(answer.decision for answer in answers)
+
+    def rows() -> list[str]:
+        found = usage.read(Path(bank.run["ledger"]))
+        return sorted(row.decision for row in found if row.decision in asked_ids)
+
+    until(lambda: len(rows()) >= len(asked_ids), "every decision is booked")
+
+    assert {200} == {answer.status for answer in answers}
+    assert asked_ids == rows()
 
 
 def test_what_is_refused_is_not_booked(bank: Bank) -> None:

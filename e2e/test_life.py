@@ -149,5 +149,6 @@ def test_two_banks_cannot_have_one_network(own: Bank, bank: Bank) -> None:
 
     assert done.returncode != 0
     assert 1 == len((done.stdout + done.stderr).strip().splitlines())
+    assert "network.cidrs" in done.stdout + done.stderr
     assert 200 == bank.chat("good morning", app=FAQ).status
     assert {} == processes.of(own.state)

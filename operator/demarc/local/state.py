@@ -214,7 +214,9 @@ def claim_block(block: str) -> socket.socket:
         held.bind(f"\0demarc-block-{block}")  # an abstract name: it goes with its holder
     except OSError as error:
         held.close()
-        raise StateError(f"`{block}` is in use by another node: choose another block") from error
+        raise StateError(
+            f"`{block}` is in use by another node: stop it, or change network.cidrs"
+        ) from error
     return held
 
 

@@ -302,3 +302,17 @@ def _connection(entry: Mapping[str, Any], token: str) -> Connection:
             "users": [{"name": "u", "user": {"token": token}}],
         }
     )
+
+
+@pytest.mark.parametrize("missing", ["/.well-known/openid-configuration", "/openid/v1/jwks"])
+async def test_a_server_that_does_not_serve_its_token_keys_has_none(missing: str) -> None:
+    """It would be taken for a server that failed, and asked for ever."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if request.path == missing:
+            return web.Response(status=404, text="404 page not found\n")
+        return web.json_response({"issuer": "https://cluster.test", "keys": []})
+
+    async with _cluster(handler) as cluster:
+        with pytest.raises(NotFoundError):
+            await cluster.token_keys()

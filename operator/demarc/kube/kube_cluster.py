@@ -20,6 +20,7 @@ from demarc.api.cluster import (
     Kind,
     Listing,
     Manifest,
+    NotFoundError,
     Ref,
     TransientError,
     WatchEvent,
@@ -183,6 +184,8 @@ class KubeCluster:
         """`{"issuer": str, "keys": [JWK, ...]}`: what verifies ServiceAccount tokens."""
         discovery = await self._transport.call("GET", "/.well-known/openid-configuration")
         keys = await self._transport.call("GET", "/openid/v1/jwks")
+        if HTTPStatus.NOT_FOUND in {discovery.status, keys.status}:
+            raise NotFoundError("the cluster does not say who signs its ServiceAccount tokens")
         return {
             "issuer": _object(discovery, cluster.SERVICE_ACCOUNT)["issuer"],
             "keys": _object(keys, cluster.SERVICE_ACCOUNT)["keys"],

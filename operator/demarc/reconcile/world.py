@@ -15,8 +15,9 @@ from demarc.api.cluster import (
     ROUTING_POLICY,
     SERVICE_ACCOUNT,
     Cluster,
-    ClusterError,
+    ForbiddenError,
     Manifest,
+    NotFoundError,
     Ref,
 )
 from demarc.planning import names
@@ -102,9 +103,10 @@ async def _credentials(cluster: Cluster, manifests: list[Manifest]) -> Mapping[s
 
 
 async def _token_issuer(cluster: Cluster) -> TokenIssuer | None:
+    """None only by the cluster's own word: without an issuer every token is refused."""
     try:
         keys = await cluster.token_keys()
-    except ClusterError:
+    except (NotFoundError, ForbiddenError):
         return None
     # One key set, one text: the order in which a server lists its keys says nothing.
     ordered = sorted(keys["keys"], key=lambda key: json.dumps(key, sort_keys=True))

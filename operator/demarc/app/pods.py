@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import signal
 from collections.abc import Coroutine
@@ -22,6 +23,10 @@ from demarc.kube.kube_cluster import KubeCluster
 from demarc.xds.view import Role
 
 __all__ = ["FrontendOptions", "PodError", "run_agent", "run_frontend"]
+
+
+_COLLECT_AFTER = (20_000, 20, 100)
+"""New objects after which the youngest are looked at, then how many such looks to the next age."""
 
 
 class PodError(Exception):
@@ -74,7 +79,9 @@ def run_agent(role: str, *, home: str, site: str, client_port: int) -> None:
 
 
 async def _agent(options: AgentOptions, reach: connection.Connection) -> None:
+    detectors = None if options.role is Role.EDGE else packs.load()
     async with KubeCluster(reach) as cluster:
+        _collect_less()
         await agent.serve(
             options,
             Ports(
@@ -83,9 +90,19 @@ async def _agent(options: AgentOptions, reach: connection.Connection) -> None:
                 monotonic=clock.monotonic,
                 new_id=clock.new_id,
                 new_key=secrets.token_bytes,
-                detectors=None if options.role is Role.EDGE else packs.load(),
+                detectors=detectors,
             ),
         )
+
+
+def _collect_less() -> None:
+    """Let the garbage collector pass over what was loaded, and look at the rest more seldom.
+
+    A decision leaves hardly a cycle behind; searching for them took a sixth of the agent's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 def _connection() -> connection.Connection:

@@ -4,6 +4,7 @@ Rules:
     The caller gets the whole state at each change, never a difference, so a missed change is
     mended by the next list.
     Every failure is followed by a new list after a pause; until then the last state stands.
+    A watch that is too old is no failure, unless the one after it is too old as well.
     A state that the agent cannot take changes nothing: who writes an object must not end it.
 """
 
@@ -55,12 +56,15 @@ async def follow(
             metrics.count("demarc_watch_errors_total", kind=kind.name)
             log.error("state_refused", kind=kind.name, error=type(error).__name__)
 
+    expired = False
     while True:
+        before, expired = expired, False
         try:
             await _follow(cluster, kind, told, namespace)
-        except GoneError:
-            continue
         except ClusterError as error:
+            expired = isinstance(error, GoneError)
+            if expired and not before:
+                continue
             metrics.count("demarc_watch_errors_total", kind=kind.name)
             if said != str(error):
                 said = str(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -304,3 +305,24 @@ async def test_a_watch_that_breaks_is_followed_by_a_new_list() -> None:
         {},
     ] == cluster.states
     assert 2 == metrics.value("demarc_watch_errors_total", kind="ConfigMap")
+
+
+async def test_a_watch_that_is_too_old_again_and_again_is_left_alone_for_a_while() -> None:
+    """The agent would list without end, as fast as the server answers."""
+    cluster = Scripted([[], [GoneError("old")]] * 2 + [[item("a", "1")], []])
+    task = asyncio.get_running_loop().create_task(
+        watching.follow(
+            cluster,  # type: ignore[arg-type]
+            CONFIG_MAP,
+            cluster.changed,
+            retry=3600,
+            metrics=Metrics(),
+        )
+    )
+    for _ in range(50):  # nothing in the script waits: more turns than it has steps
+        await asyncio.sleep(0)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+    assert 2 == cluster.lists

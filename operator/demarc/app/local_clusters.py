@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 from demarc.api.cluster import Cluster
 from demarc.api.v1alpha1 import Site
@@ -51,9 +52,9 @@ class LocalClusters:
 
     def __init__(self, options: LocalOptions, stack: AsyncExitStack) -> None:
         self._options = options
-        self._stack = stack
         self._nodes = dict[str, LocalNode]()
         self._starting = asyncio.Lock()
+        stack.push_async_exit(self._leave)
 
     async def start_home(self, name: str, sites: Sequence[Site]) -> LocalNode:
         """Start the operator's own cluster.
@@ -123,8 +124,33 @@ class LocalClusters:
             clock=clock.now,
             ids=clock.new_id,
         )
-        self._nodes[key] = await self._stack.enter_async_context(node)
-        return self._nodes[key]
+        self._nodes[key] = await node.__aenter__()
+        return node
+
+    async def _leave(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await leave(self._nodes.values(), kind, error, trace)
+
+
+async def leave(
+    entered: Iterable[AbstractAsyncContextManager[object]],
+    kind: type[BaseException] | None = None,
+    error: BaseException | None = None,
+    trace: TracebackType | None = None,
+) -> None:
+    """Leave contexts at once, so that the slowest pod of all clusters says how long it takes.
+
+    Raises:
+        Exception: what one of them raised, when all are left.
+    """
+    ends = (each.__aexit__(kind, error, trace) for each in entered)
+    for found in await asyncio.gather(*ends, return_exceptions=True):
+        if isinstance(found, Exception):
+            raise found
 
 
 def table(options: LocalOptions) -> ImageTable:

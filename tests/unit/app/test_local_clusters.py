@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+
+import pytest
 
 from demarc.api import load
 from demarc.api.v1alpha1 import Site
@@ -53,3 +57,43 @@ async def test_a_site_that_was_corrected_is_started(tmp_path: Path) -> None:
 
         assert isinstance(await clusters.remote(site("127.63.9.0/30")), Unreachable)
         assert not isinstance(await clusters.remote(site("127.63.9.0/24")), Unreachable)
+
+
+async def test_all_clusters_stop_at_once() -> None:
+    """Pods that take their whole grace period would add up past the patience of `demarc down`."""
+    both, left = asyncio.Barrier(2), list[str]()
+
+    @asynccontextmanager
+    async def node(name: str) -> AsyncIterator[None]:
+        yield
+        await both.wait()
+        left.append(name)
+
+    nodes = node("home"), node("away")
+    for each in nodes:
+        await each.__aenter__()
+
+    async with asyncio.timeout(10):
+        await local_clusters.leave(nodes)
+
+    assert sorted(left) == ["away", "home"]
+
+
+async def test_a_cluster_that_fails_to_stop_keeps_no_other_from_it() -> None:
+    """Processes would be left behind."""
+    left = list[str]()
+
+    @asynccontextmanager
+    async def node(name: str) -> AsyncIterator[None]:
+        yield
+        if name == "broken":
+            raise OSError(name)
+        left.append(name)
+
+    nodes = node("broken"), node("away")
+    for each in nodes:
+        await each.__aenter__()
+
+    with pytest.raises(OSError, match="broken"):
+        await local_clusters.leave(nodes)
+    assert left == ["away"]

@@ -32,6 +32,7 @@ from demarc.policy.signature import SignatureError, Trust
 
 UNRECORDED = "decisions cannot be recorded"
 _FILE = "policy.json"
+_TEXTS = ("hash", "epoch", "signature", "heartbeat")
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 log = structlog.get_logger()
@@ -351,13 +352,13 @@ def _read(path: Path) -> Any:
     """What was stored; None when there is nothing, or nothing that this version wrote."""
     try:
         found = json.loads(path.read_bytes())
-        EpochNumber(int(found["number"]["term"]), int(found["number"]["counter"]))
         document.parse_time(found["lastSigned"])
-        if all(isinstance(found[key], str) for key in ("hash", "epoch", "signature", "heartbeat")):
+        numbers = all(type(found["number"][key]) is int for key in ("term", "counter"))
+        if numbers and all(isinstance(found[key], str) for key in _TEXTS):
             return found
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         log.error("stored_policy_unreadable", error=type(error).__name__)
         return None
     log.error("stored_policy_unreadable", error="fields")

@@ -189,6 +189,71 @@ def test_a_stored_file_that_is_broken_is_as_none(kept: Kept, content: bytes) -> 
     assert kept.offer(version(1, 1))
 
 
+STORED = {
+    "number": {"term": 1, "counter": 2},
+    "hash": "0" * 64,
+    "lastSigned": "2026-01-01T00:00:00Z",
+    "epoch": "",
+    "signature": "",
+    "heartbeat": "",
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"number": {"term": "1", "counter": 2}},
+        {"number": {"term": 1, "counter": 2.5}},
+        {"number": {"term": True, "counter": 2}},
+        {"number": {"term": None, "counter": 2}},
+        {"number": {"term": [1], "counter": 2}},
+        {"number": [1, 2]},
+        {"number": "1.2"},
+        {"lastSigned": 5},
+        {"lastSigned": None},
+        {"lastSigned": "2026-01-01T00:00:00"},
+        {"lastSigned": "0001-01-01T00:00:00+23:59"},
+        {"hash": 1},
+        {"epoch": {}},
+        {"heartbeat": None},
+        {"epoch": "\ud800", "signature": "\ud800", "heartbeat": "\ud800"},
+    ],
+)
+@pytest.mark.parametrize("role", ["keeper", "edge"])
+def test_a_stored_file_with_values_of_other_types_ends_nothing(
+    kept: Kept, changes: dict[str, Any], role: str
+) -> None:
+    """The agent would end at each start, and private answers with it."""
+    (kept.folder / "policy.json").write_text(json.dumps(STORED | changes))
+
+    if role == "edge":
+        edge = ExtractKeeper(
+            kept.folder, TrustFile(kept.folder), site="cloud-sg", metrics=kept.metrics
+        )
+        assert edge.latest is None
+        assert edge.offer(edge_text(version(1, 3)))
+    else:
+        kept.keeper = kept.open()
+        assert kept.keeper.latest is None
+        assert kept.offer(version(1, 3))
+
+
+def test_a_stored_number_whose_policy_cannot_be_used_is_still_the_least(kept: Kept) -> None:
+    """Damage to a part of the file would let an older policy in."""
+    (kept.folder / "policy.json").write_text(json.dumps(STORED))
+    kept.keeper = kept.open()
+
+    assert not kept.offer(version(1, 1))
+    assert kept.offer(version(1, 3))
+
+
+def test_a_stored_file_that_is_nested_without_end_is_as_none(kept: Kept) -> None:
+    (kept.folder / "policy.json").write_text("[" * 200_000)
+    kept.keeper = kept.open()
+
+    assert kept.keeper.latest is None
+
+
 def test_a_disk_that_takes_nothing_does_not_keep_policy_out(kept: Kept) -> None:
     (kept.folder / "policy.json").mkdir()
 

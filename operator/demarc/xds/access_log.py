@@ -5,10 +5,11 @@ INVARIANT: no operator of the format prints a header, path, query or body of a c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from demarc.xds import headers
 
@@ -88,10 +89,10 @@ class AccessLine:
 def parse(line: bytes | str) -> AccessLine | None:
     """One whole line of the log; None for what is not one: it is counted and never guessed."""
     try:
-        found = json.loads(line)
-    except ValueError:
+        found: object = msgspec.json.decode(line)
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return None
-    if not isinstance(found, dict) or not set(FORMAT) <= set(found):
+    if not isinstance(found, dict) or not FORMAT.keys() <= found.keys():
         return None
     try:
         return AccessLine(

@@ -144,8 +144,8 @@ class Exchange:
     async def end(self, trailers: Mapping[str, str], data: bytes = b"") -> None:
         """Send what is left and the trailers, in one piece.
 
-        A client that has read the last event may leave at once. The trailers must be on their way by
-        then, or the tiers between log an answer that broke off.
+        A client that has read the last event may leave at once. The trailers must be on their way
+        by then, or the tiers between log an answer that broke off.
 
         Raises:
             ClientLeftError: the client has taken nothing for too long.

@@ -325,6 +325,8 @@ class Up:
         first = self._compiled is None
         self._compiled = compiled
         self._say.line(f"epoch {compiled.epoch.number} is published")
+        if compiled.judged.public == "Closed":
+            self._say.line(f"public is closed: {compiled.judged.public_reason}")
         if not first or compiled.widenings:
             for widening in compiled.widenings:
                 self._say.line(f"widening: {widening.sentence}")

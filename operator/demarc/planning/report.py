@@ -30,11 +30,16 @@ from demarc.policy.epoch import EpochNumber
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """Whether the current generation is valid, and why not."""
+    """Whether the current generation is valid, and why not.
+
+    Attributes:
+        replaced: for one that is not, whether an earlier generation stays in force for it.
+    """
 
     accepted: bool
     reason: AcceptedReason
     message: str
+    replaced: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,25 @@ def accepted(acceptance: Acceptance) -> Reported:
         "True" if acceptance.accepted else "False",
         acceptance.reason,
         acceptance.message,
+    )
+
+
+def _not_accepted(acceptance: Acceptance) -> Reported:
+    instead = "the last accepted one stays" if acceptance.replaced else "no earlier one is"
+    return Reported(
+        "Programmed",
+        "False",
+        ProgrammedReason.NOT_ACCEPTED,
+        f"The current generation is not accepted; {instead} in force",
+    )
+
+
+def refused(acceptance: Acceptance) -> tuple[Reported, ...]:
+    """The conditions of an object of which no generation was ever accepted."""
+    return (
+        accepted(acceptance),
+        _not_accepted(acceptance),
+        Reported("Ready", "False", ReadyReason.NOT_PROGRAMMED, "The object has no effect"),
     )
 
 
@@ -170,12 +194,7 @@ def _model_programmed(
     acceptance: Acceptance, placements: Sequence[PlacementOutcome], *, in_epoch: bool
 ) -> Reported:
     if not acceptance.accepted:
-        return Reported(
-            "Programmed",
-            "False",
-            ProgrammedReason.NOT_ACCEPTED,
-            "The current generation is not accepted; the last accepted one stays in force",
-        )
+        return _not_accepted(acceptance)
     rejected = sorted(
         f"{placement.outcome.site}: {placement.outcome.reason.value}"
         for placement in placements
@@ -277,12 +296,7 @@ def in_force(
         since: the first epoch that holds the current generation; None when there is none yet.
     """
     if not acceptance.accepted:
-        return Reported(
-            "Programmed",
-            "False",
-            ProgrammedReason.NOT_ACCEPTED,
-            "The current generation is not accepted; the last accepted one stays in force",
-        )
+        return _not_accepted(acceptance)
     if since is None:
         return Reported(
             "Programmed", "False", ProgrammedReason.PENDING, "No epoch holds this generation yet"
@@ -403,12 +417,7 @@ def site_status(
         ],
     }
     if not acceptance.accepted:
-        programmed = Reported(
-            "Programmed",
-            "False",
-            ProgrammedReason.NOT_ACCEPTED,
-            "The current generation is not accepted; the last accepted one stays in force",
-        )
+        programmed = _not_accepted(acceptance)
     elif unreachable:
         programmed = Reported("Programmed", "False", ProgrammedReason.SITE_UNREACHABLE, unreachable)
     else:

@@ -115,7 +115,8 @@ def acceptance(verdict: Verdict) -> Acceptance:
     message = verdict.message or (
         "The object is valid" if verdict.reason is AcceptedReason.ACCEPTED else verdict.reason
     )
-    return Acceptance(verdict.accepted, verdict.reason, message[:_LONGEST_MESSAGE])
+    replaced = verdict.in_force is not None
+    return Acceptance(verdict.accepted, verdict.reason, message[:_LONGEST_MESSAGE], replaced)
 
 
 def in_namespace(manifest: Manifest, namespace: str) -> Manifest:

@@ -32,7 +32,7 @@ async def run(key: Key, using: Context) -> Outcome:
     chosen = using.current.resource(ref)
     accepted = context.acceptance(verdict)
     if not isinstance(chosen, ModelDeployment):
-        await using.write_status(ref, verdict, {}, (report.accepted(accepted),))
+        await using.write_status(ref, verdict, {}, report.refused(accepted))
         return Outcome()
     outcomes = _place(chosen, using)
     placed = [outcome for outcome in outcomes if isinstance(outcome, Placed)]

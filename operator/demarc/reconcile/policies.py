@@ -33,7 +33,7 @@ async def run(key: Key, using: Context) -> Outcome:
         case DataResidency() as residency:
             status, reported = report.residency_status(residency, accepted, programmed, since=since)
         case _:
-            status, reported = {}, (report.accepted(accepted), programmed)
+            status, reported = {}, report.refused(accepted)
     await using.write_status(ref, verdict, status, reported)
     return Outcome(look_again=accepted.accepted and programmed.status != "True")
 

@@ -27,7 +27,7 @@ async def run(key: Key, using: Context) -> Outcome:
     chosen = using.current.resource(ref)
     accepted = context.acceptance(verdict)
     if not isinstance(chosen, Site):
-        await using.write_status(ref, verdict, {}, (report.accepted(accepted),))
+        await using.write_status(ref, verdict, {}, report.refused(accepted))
         return Outcome()
     cluster: Cluster | Unreachable = using.home
     error = ""

@@ -156,6 +156,39 @@ async def test_a_refused_change_keeps_what_was_accepted() -> None:
     assert world.published[-1].epoch.apps.keys() == epoch.apps.keys()
 
 
+async def test_an_object_that_never_was_accepted_says_so_in_every_condition() -> None:
+    """Its status would claim that something earlier is in force, or say nothing of Ready."""
+    world = await settled()
+    engine = changed("ModelDeployment", "glm-4-air")["spec"]["engine"]
+    wrong = {
+        SITE: {
+            **changed("Site", "cloud-sg", network={"cidrs": ["x"]}),
+            "metadata": {"name": "new"},
+        },
+        DATA_RESIDENCY: {
+            **changed("DataResidency", "cn-bank", detectors=["nope"]),
+            "metadata": {"name": "new"},
+        },
+        MODEL_DEPLOYMENT: {
+            **changed("ModelDeployment", "glm-4-air", engine={**engine, "mode": "Engine"}),
+            "metadata": {"name": "new", "namespace": "models"},
+        },
+    }
+    for manifest in wrong.values():
+        await world.home.apply(manifest, manager="user")
+
+    await world.settle()
+
+    for kind, manifest in wrong.items():
+        namespace = manifest["metadata"].get("namespace", "")
+        conditions = await world.conditions(kind, "new", namespace)
+        assert conditions["Programmed"] == "False/NotAccepted"
+        assert conditions["Ready"] == "False/NotProgrammed"
+        found = await world.home.get(Ref(kind, namespace, "new"))
+        assert found is not None
+        assert "no earlier one is in force" in found["status"]["conditions"][1]["message"]
+
+
 async def test_a_policy_is_programmed_when_every_agent_runs_its_epoch() -> None:
     """`kubectl wait` would return before the policy is in force."""
     world = await settled()

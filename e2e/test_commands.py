@@ -92,7 +92,8 @@ def test_a_refused_request_is_explained_too(bank: Bank) -> None:
 
 def test_a_request_is_explained_before_it_is_sent(bank: Bank, marks: Marks, tmp_path: Path) -> None:
     """The answer of `explain` is the answer of the gateway, because it is the same function."""
-    body = {"model": "auto", "messages": [{"role": "user", "content": f"card {marks.card()}"}]}
+    messages = [{"role": "user", "content": f"card {marks.card()}"}]
+    body: dict[str, Any] = {"model": "auto", "messages": messages}
     file = tmp_path / "request.json"
     file.write_text(json.dumps(body))
 

@@ -183,7 +183,7 @@ def test_a_stream_that_the_client_leaves_is_booked_once_for_what_it_used(
 def test_each_decision_is_one_row(bank: Bank, marks: Marks) -> None:
     """A row that stands there twice is paid twice, and one that is missing by nobody."""
     answers = [
-        bank.chat(f"good morning {text}", app=app, **({"stream": True} if turn % 2 else {}))
+        bank.chat(f"good morning {text}", app=app, stream=turn % 2 == 1)
         for app in (FAQ, COPILOT, AML)
         for turn, text in enumerate(("", marks.card(), marks.word()))
     ]

@@ -53,7 +53,7 @@ class Thief:
                 return path.parent
         raise AssertionError(f"no pod has a certificate of {name}")
 
-    def grant(self, body: bytes, *, app: str = "branch-faq", **lies: object) -> str:
+    def grant(self, body: bytes, **lies: object) -> str:
         """A grant for some bytes, signed by the inner gateway's key; `lies` replace its fields."""
         (path,) = (self.bank.state / "clusters" / INSIDE).glob("pods/*/volumes/grant/grant.key")
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
@@ -63,7 +63,7 @@ class Thief:
         fields: dict[str, object] = {
             "decision": hashlib.sha256(body).hexdigest()[:32],
             "tenant": "retail",
-            "app": app,
+            "app": "branch-faq",
             "client": "faq-key",
             "credential": "secret:retail/faq-key/token",
             "endpoint": TARGET,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from demarc.api.cluster import (
     CONFIG_MAP,
     KINDS,
     SECRET,
+    Change,
     ClusterError,
     Kind,
     Listing,
+    WatchEvent,
 )
 from demarc.kube.connection import Connection
 from demarc.kube.kube_cluster import KubeCluster
@@ -265,3 +268,37 @@ async def test_a_cluster_that_fails_is_reported_without_a_trace() -> None:
 
     assert 500 == status
     assert "swordfish" not in json.dumps(answer)
+
+
+class _Late(MemoryCluster):
+    """A cluster in which something changes while the reader of a watch leaves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = asyncio.Event()
+
+    async def watch(self, *_: object, **__: object) -> AsyncGenerator[WatchEvent, None]:
+        event = WatchEvent(Change.MODIFIED, config_map("models", "a", {"k": "v"}))
+        yield event
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            yield event
+        finally:
+            self.ended.set()
+
+
+async def test_a_watch_whose_reader_has_left_ends_without_a_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each agent that ends would leave a traceback on the terminal of who started it."""
+    cluster = _Late()
+    async with ReadApi(cluster, _TOKENS.get).serving("127.0.0.1") as url, asyncio.timeout(8):
+        reader, writer = await asyncio.open_connection(*url.removeprefix("http://").split(":"))
+        ask = (f"GET {_CONFIG_MAPS}?watch=1 HTTP/1.1", "Host: a", "Authorization: Bearer pod")
+        writer.write("\r\n".join((*ask, "", "")).encode())
+        await reader.readuntil(b"MODIFIED")
+        writer.transport.abort()
+        await cluster.ended.wait()
+
+    assert [] == [record.getMessage() for record in caplog.records]

@@ -12,7 +12,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -183,22 +183,23 @@ class ReadApi:
         seconds = requests.timeout_seconds(request.query, _LONGEST_WATCH_SECONDS)
         since = request.query.get("resourceVersion", "")
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
-        await response.prepare(request)
-        watch = self._cluster.watch(target.kind, since=since, namespace=target.namespace)
-        limit = asyncio.timeout(seconds)
-        self._watches.add(limit)
-        try:
-            async with limit, aclosing(watch) as events:
-                async for event in events:
-                    if selection.name in {"", event.object["metadata"]["name"]}:
-                        await response.write(_line(event.change, event.object))
-        except TimeoutError:
-            pass
-        except ClusterError as error:
-            await response.write(_line("ERROR", documents.failure_of(error)))
-        finally:
-            self._watches.discard(limit)
-        await response.write_eof()
+        with suppress(ConnectionError):  # something changes while the reader leaves
+            await response.prepare(request)
+            watch = self._cluster.watch(target.kind, since=since, namespace=target.namespace)
+            limit = asyncio.timeout(seconds)
+            self._watches.add(limit)
+            try:
+                async with limit, aclosing(watch) as events:
+                    async for event in events:
+                        if selection.name in {"", event.object["metadata"]["name"]}:
+                            await response.write(_line(event.change, event.object))
+            except TimeoutError:
+                pass
+            except ClusterError as error:
+                await response.write(_line("ERROR", documents.failure_of(error)))
+            finally:
+                self._watches.discard(limit)
+            await response.write_eof()
         return response
 
     async def _end_watches(self, _: web.Application) -> None:

@@ -29,7 +29,7 @@ _STAGES: Mapping[str, str] = {
     "choose": "health, then order",
     "seal": "HMAC-SHA-256 of the body",
     "answer": "headers for Envoy",
-    "rest": "ids, record's fields, log line, metrics",
+    "rest": "ids, record, log, metrics, cold caches",
     "whole": "question to answer, disk apart",
     "encode": "record and frame, writer's thread",
     "grant": "SHA-256 and Ed25519, Public only",
@@ -175,7 +175,7 @@ def _of_stages(stages: Stages) -> Table:
         if name == "encode":
             table.add_section()
         shown = f"= {name}" if name == "whole" else f"  {name}" if name in WITHIN else name
-        values = [f"{stages.costs[size][name]:,.1f}" for size in sizes]
+        values = [_cost(stages.costs[size][name]) for size in sizes]
         table.add_row(shown, *values, what)
     for count, value in stages.durable.items():
         table.add_row(
@@ -207,7 +207,8 @@ def _notes(run: Run) -> Iterable[str]:
     )
     yield (
         "Demarc has everything on: strict parse, all packs, permit, choose, durable record, access "
-        "log, ledger. Bare has a router and no log. A free core: one second over CPU a request."
+        "log, ledger. Bare has a router and no log. Bare's rate may be that of the load, which "
+        "shares its core with the upstream; a free core is one second over the CPU of a request."
     )
     yield (
         f"Others used {figures.percentile(others, 0.5) or 0:.0%} of the proxy's core in the median "
@@ -236,6 +237,11 @@ def _number(value: float | None, field: str) -> str:
     if field in {"p50", "p99", "first"}:
         return f"{value / 1000:,.2f}"
     return f"{value:,.0f}"
+
+
+def _cost(value: float) -> str:
+    """A difference of two measured times may come out below zero: then it is lost in their noise."""
+    return f"{value:,.1f}" if value > 0 else "-"
 
 
 def _ratio(value: float | None) -> str:

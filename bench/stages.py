@@ -72,12 +72,15 @@ _RECORDS = 400
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """Microseconds of each stage, by size of the request; None: it takes no part."""
+    """What was measured, in microseconds.
+
+    Attributes:
+        costs: size of the request -> stage -> processor time; `rest` below zero is noise.
+        durable: records at once -> wall time of each.
+    """
 
     costs: Mapping[str, Mapping[str, float]]
-    """Size -> stage -> microseconds."""
     durable: Mapping[str, float]
-    """Records at once -> microseconds for each, wall time."""
 
 
 @dataclass
@@ -232,7 +235,7 @@ def _of_size(bench: _Bench, size: Size, seconds: float) -> dict[str, float]:
     found["answer"] = cost(lambda: replies.to_private(chosen, "0" * 32, stream=False))
     value = _grant(epoch, caller, chosen, eligible)
     found["grant"] = cost(lambda: (hashlib.sha256(body), bench.grants.sign(value, epoch)))
-    found["rest"] = max(found["whole"] - sum(found[name] for name in WITHIN), 0.0)
+    found["rest"] = found["whole"] - sum(found[name] for name in WITHIN)
     return found
 
 

@@ -240,7 +240,7 @@ def _number(value: float | None, field: str) -> str:
 
 
 def _cost(value: float) -> str:
-    """A difference of two measured times may come out below zero: then it is lost in their noise."""
+    """A difference of two times may come out below zero: then it is lost in their noise."""
     return f"{value:,.1f}" if value > 0 else "-"
 
 

@@ -21,9 +21,7 @@ async def test_an_answer_that_is_left_at_its_last_message_does_not_hold_the_stop
     with engines.running_triton(tmp_path, max_seq_len=4096) as running:
         async with TritonEngine.connect(TritonOptions(running.grpc)) as engine:
             for _ in range(3):
-                question = Generation(
-                    prompt=Prompt("hi"), max_tokens=1, timeout_seconds=5, top_k=1
-                )
+                question = Generation(prompt=Prompt("hi"), max_tokens=1, timeout_seconds=5, top_k=1)
                 async with aclosing(engine.generate(question)) as chunks:
                     async for _chunk in chunks:
                         break

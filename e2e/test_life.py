@@ -97,9 +97,10 @@ def test_a_killed_demarc_leaves_nothing_and_comes_back_as_it_was(own: Bank) -> N
 
 def waiting(bank: Bank, name: str) -> list[str]:
     """Why containers of a pod are not running, as `kubectl get pod` says it."""
-    (pod,) = [
-        item for item in Running(bank.state).list(POD, "models") if item["metadata"]["name"] == name
-    ]
+    pods = Running(bank.state).list(POD, "models")
+    found = [pod for pod in pods if pod["metadata"]["name"].startswith(name)]
+    assert len(found) == 1, [pod["metadata"]["name"] for pod in pods]
+    (pod,) = found
     rows = pod["status"].get("containerStatuses", ())
     return [row["state"]["waiting"]["reason"] for row in rows if "waiting" in row["state"]]
 

@@ -161,10 +161,7 @@ async def test_an_object_that_never_was_accepted_says_so_in_every_condition() ->
     world = await settled()
     engine = changed("ModelDeployment", "glm-4-air")["spec"]["engine"]
     wrong = {
-        SITE: {
-            **changed("Site", "cloud-sg", network={"cidrs": ["x"]}),
-            "metadata": {"name": "new"},
-        },
+        SITE: {**changed("Site", "shanghai-dc"), "metadata": {"name": "new"}},
         DATA_RESIDENCY: {
             **changed("DataResidency", "cn-bank", detectors=["nope"]),
             "metadata": {"name": "new"},

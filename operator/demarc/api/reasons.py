@@ -71,6 +71,14 @@ class AcceptedReason(Reason):
         "The object is valid; it names a Site that does not exist.",
         "Create the Site, or correct the name.",
     )
+    HOME_NOT_FOUND = (
+        "HomeNotFound",
+        (
+            "The object is valid; no accepted Site is InCluster, so that nobody knows the network"
+            " of the gateways and no request can leave."
+        ),
+        "Create the Site of type InCluster, with the networks of this cluster's pods.",
+    )
     REGISTRATION_CONFLICT = (
         "RegistrationConflict",
         (

@@ -133,5 +133,13 @@ def print_digest(path: Path) -> None:
 )
 def simulate(path: Path, name: str, precision: str) -> None:
     """Make a folder without weights that the simulator can serve, and print its digest."""
-    simulator_folder.make(path, name=name, precision=precision)
+    try:
+        if path.is_dir() and any(path.iterdir()) and not (path / "simulator.json").exists():
+            output.fail(
+                f"`{path}` holds files that the simulator did not make: name a new folder",
+                status=output.BAD_INPUT,
+            )
+        simulator_folder.make(path, name=name, precision=precision)
+    except OSError as error:
+        output.fail(f"`{path}` cannot be written: {error.strerror}", status=output.BAD_INPUT)
     click.echo(model_folder.read_digest(path))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from demarc.api.cluster import DATA_RESIDENCY, MODEL_DEPLOYMENT, ROUTING_POLICY, Ref
+from demarc.api.cluster import DATA_RESIDENCY, MODEL_DEPLOYMENT, ROUTING_POLICY, SITE, Ref
 from demarc.api.reasons import AcceptedReason
 from demarc.api.v1alpha1 import DataResidency, ModelDeployment, Resource, RoutingPolicy, Site
 from demarc.api.v1alpha1.data_residency import Registration
@@ -47,10 +47,26 @@ def find(
     for policy in policies:
         ref = Ref(ROUTING_POLICY, policy.metadata.namespace or "", policy.metadata.name)
         found[ref] = tuple(_of_policy(policy, deployments, credentials))
+    for site in _without_home(resources):
+        found[Ref(SITE, "", site.metadata.name)] = (
+            Warned(
+                AcceptedReason.HOME_NOT_FOUND,
+                "no accepted Site is InCluster: the gateways' network is not known, so that no "
+                "request can leave",
+            ),
+        )
     for owner in owners:
         ref = Ref(DATA_RESIDENCY, "", owner.metadata.name)
         found[ref] = tuple(_of_residency(owner, sites, clients, registered, now))
     return {ref: warned for ref, warned in found.items() if warned}
+
+
+def _without_home(resources: Sequence[Resource]) -> Sequence[Site]:
+    """The remote sites, if none of the sites is this cluster."""
+    sites = [each for each in resources if isinstance(each, Site)]
+    if any(site.spec.connection.type == "InCluster" for site in sites):
+        return ()
+    return sites
 
 
 def _clients(policies: Iterable[RoutingPolicy]) -> Mapping[tuple[str, str], frozenset[str]]:

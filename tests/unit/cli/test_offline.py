@@ -152,6 +152,18 @@ def test_a_shell_can_complete(shell: str) -> None:
     assert "_DEMARC_COMPLETE" in run("completion", shell).stdout
 
 
+def test_the_simulator_replaces_no_model_of_somebody_else(tmp_path: Path) -> None:
+    """The tokenizer of a real checkpoint would be overwritten."""
+    (tmp_path / "tokenizer.json").write_text("mine")
+
+    result = run("model", "simulate", str(tmp_path), "--name", "tiny")
+
+    assert result.exit_code == 2
+    assert "name a new folder" in result.stderr
+    assert (tmp_path / "tokenizer.json").read_text() == "mine"
+    assert run("model", "simulate", str(tmp_path / "tokenizer.json"), "--name", "x").exit_code == 2
+
+
 def test_a_model_folder_is_made_and_verified(tmp_path: Path) -> None:
     """A digest that one command prints would be refused by the other."""
     path = str(tmp_path / "tiny")

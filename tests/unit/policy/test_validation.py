@@ -196,6 +196,17 @@ def test_only_our_kinds_are_judged() -> None:
             judge([stranger])
 
 
+def test_a_remote_site_without_a_home_is_told_that_nothing_leaves() -> None:
+    """Every request to it would be a 503, and every object would say that it is well."""
+    manifests = [each for each in builders.sample() if each["metadata"]["name"] != "shanghai-dc"]
+
+    found = verdict(judge(manifests), "Site/cloud-sg")
+
+    assert found.accepted
+    assert AcceptedReason.HOME_NOT_FOUND == found.reason
+    assert AcceptedReason.ACCEPTED == verdict(judge(builders.sample()), "Site/cloud-sg").reason
+
+
 def test_provider_placements_are_not_supported_yet() -> None:
     """A deployment without an engine, or with a provider's model, is accepted."""
     for gone in ((), ("engine",)):

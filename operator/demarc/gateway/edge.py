@@ -128,7 +128,12 @@ class Edge:
             endpoint=target,
             gateway=self._inner_name,
         )
+        here = f"@{extract.site}"
         endpoint = next((item for item in extract.endpoints if item.name == target), None)
+        if endpoint is None and granted.epoch > extract.number and target.endswith(here):
+            return replies.unavailable(
+                "extract_behind", "This gateway does not know the endpoint yet. Try again."
+            )
         if endpoint is None:
             raise grant.MismatchError("grant is for an endpoint of another site")
         if not self._replays.is_new(granted.decision, granted.expires, now):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from demarc.policy.epoch import EpochNumber
 from support import builders, gate
 from support.gate import FAR, NEAR, Bench
 from support.recorded import Failing
@@ -65,6 +66,19 @@ async def test_an_endpoint_of_another_site_is_refused(bench: Bench) -> None:
     answer = await bench.admit(body, bench.granted(body, endpoint=NEAR), endpoint=NEAR)
 
     assert 403 == answer.status
+
+
+async def test_an_endpoint_that_is_not_known_yet_is_asked_for_again(bench: Bench) -> None:
+    """A deployment that was just added would answer 403 to its first callers, who give up."""
+    body = gate.chat()
+    new = "models/new@cloud-sg"
+    later = bench.granted(body, endpoint=new, epoch=EpochNumber(9, 9))
+
+    behind = await bench.admit(body, later, endpoint=new)
+    gone = await bench.admit(body, bench.granted(body, endpoint=new), endpoint=new)
+
+    assert (429, "extract_behind", "") == (behind.status, behind.code, behind.cluster)
+    assert (403, "edge_refused", "") == (gone.status, gone.code, gone.cluster)
 
 
 async def test_a_grant_comes_in_once(bench: Bench) -> None:

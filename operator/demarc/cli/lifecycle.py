@@ -207,7 +207,7 @@ def _detach(state: Path, timeout: int) -> None:
 
 @click.command(epilog="Example:\n\n  demarc down")
 @state_option
-@click.option("--timeout", default=60, show_default=True, help="Seconds until it is killed.")
+@click.option("--timeout", default=90, show_default=True, help="Seconds until it is killed.")
 def down(state: Path, timeout: int) -> None:
     """End what `demarc up` started; nothing is left running."""
     run = run_file.read(state)

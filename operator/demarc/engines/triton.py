@@ -219,7 +219,9 @@ def _raise(error: Exception) -> NoReturn:
     """Turn an error of Triton's client or of gRPC into ours, without its text."""
     status = _status(error)
     match status:
-        case "UNAVAILABLE" | "NOT_FOUND":
+        case "UNAVAILABLE" | "NOT_FOUND" | "UNKNOWN" | "CANCELLED" | "ABORTED" | "INTERNAL":
+            # An engine says what failed inside the stream and without a status. These are gRPC's
+            # own, and how a stream ends whose engine was killed: another replica may answer.
             raise EngineUnavailableError(f"the engine does not answer: {status}") from None
         case "INVALID_ARGUMENT" | "OUT_OF_RANGE":
             raise EngineRefusedError(f"the engine refuses the request: {status}") from None

@@ -150,7 +150,10 @@ def cli_page(root: click.Group) -> str:
     ]
     for name, command in _commands(root, ()):
         context = click.Context(
-            command, info_name=" ".join(("demarc", *name)), max_content_width=100
+            command,
+            info_name=" ".join(("demarc", *name)),
+            max_content_width=100,
+            help_option_names=["-h", "--help"],
         )
         context.terminal_width = 100
         lines += [f"## demarc {' '.join(name)}", "", "```", command.get_help(context), "```", ""]

@@ -96,8 +96,9 @@ def get(kinds: tuple[str, ...], namespace: str, output_format: str, state: Path)
 @click.command(epilog="Example:\n\n  demarc describe dmd models/glm-4-air")
 @click.argument("kind")
 @click.argument("name", metavar="[NAMESPACE/]NAME")
+@output.output_option
 @state_option
-def describe(kind: str, name: str, state: Path) -> None:
+def describe(kind: str, name: str, output_format: str, state: Path) -> None:
     """Print one object with its conditions, each with what to do about it."""
     definition = _definitions((kind,))[0]
     namespace, _, short = name.rpartition("/")
@@ -109,6 +110,9 @@ def describe(kind: str, name: str, state: Path) -> None:
         output.fail(str(error))
     if found is None:
         output.fail(f"there is no {definition.kind.name} `{name}`", status=output.BAD_INPUT)
+    if output_format == "json":
+        output.json_document(found)
+        return
     metadata = {k: v for k, v in found["metadata"].items() if k != "managedFields"}
     click.echo(
         yaml.safe_dump({**found, "metadata": metadata}, sort_keys=False, allow_unicode=True),
